@@ -1,0 +1,1 @@
+//! Runs Mimus programs on candle.

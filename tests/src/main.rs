@@ -1,0 +1,2 @@
+//! The chores behind `cargo demo` and `cargo verify`.
+fn main() {}
