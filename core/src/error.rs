@@ -177,7 +177,10 @@ mod tests {
             .with("dataset", "mvtec")
             .hint("rename one")
             .hint("ignored: farther from the cause");
-        assert_eq!(error.to_string(), "dataset `mvtec`: file `a/000.png`: 2 images share the name 000.png\n  hint: rename one");
+        assert_eq!(
+            error.to_string(),
+            "dataset `mvtec`: file `a/000.png`: 2 images share the name 000.png\n  hint: rename one"
+        );
     }
 
     #[test]

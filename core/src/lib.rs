@@ -1,12 +1,16 @@
 //! The contract of Mimus: a plugin describes, a backend executes, and this crate transforms in between.
 //!
-//! Layers, each of which uses only those before it: [`error`] and [`random`], [`tensor`], ([`graph`], [`ops`]),
-//! ([`blocks`], [`passes`], [`metrics`]), [`plugin`], [`boost`], [`mod@reference`], [`abi`].
+//! Layers, each of which uses only those before it: [`error`] and [`random`], [`tensor`], ([`graph`], [`ops`], [`mod@reference`]).
 
 pub mod error;
+pub mod graph;
 pub mod metrics;
+pub mod ops;
 pub mod random;
+pub mod reference;
 pub mod tensor;
 
 pub use error::{Context, Error, ErrorKind, Result};
+pub use graph::{Builder, Graph, Init, Role, ValueId};
+pub use ops::Op;
 pub use tensor::{Dtype, HostData, HostTensor, Shape, ValueType};
