@@ -6,11 +6,13 @@ pub mod error;
 pub mod graph;
 pub mod metrics;
 pub mod ops;
+pub mod plugin;
 pub mod random;
 pub mod reference;
 pub mod tensor;
+pub mod train;
 
 pub use error::{Context, Error, ErrorKind, Result};
-pub use graph::{Builder, Graph, Init, Role, ValueId};
+pub use graph::{Builder, Graph, Init, Phase, Role, ValueId};
 pub use ops::Op;
 pub use tensor::{Dtype, HostData, HostTensor, Shape, ValueType};

@@ -28,7 +28,7 @@ impl std::fmt::Display for ValueId {
 }
 
 /// One application of an operator.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Node {
     /// What is computed.
     pub op: Op,
@@ -41,12 +41,22 @@ pub struct Node {
 }
 
 /// A value: what type it has and which node makes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Value {
     /// Element type and extents.
     pub ty: ValueType,
     /// Index of the node that makes the value, in [`Graph::nodes`].
     pub node: usize,
+}
+
+/// Which of a network's two programs is described.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Batch statistics, dropout, losses, updates of running statistics.
+    Train,
+    /// Running statistics, scores.
+    Eval,
 }
 
 /// What a variable is for; decides who may change it and where it is stored.
@@ -137,7 +147,7 @@ pub struct Named {
 /// `variable := value` that take effect together after the last node.
 ///
 /// [`Builder`] makes graphs that are well formed; [`Graph::verify`] checks one that came from elsewhere.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct Graph {
     /// Name shown in errors and pictures.
     pub name: String,

@@ -1,7 +1,8 @@
 //! Attributes as data: what the text form, the wire and the operator table share.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::Op;
 use crate::error::{Error, Result, did_you_mean};
 use crate::tensor::{Dtype, HostTensor};
 
@@ -120,5 +121,26 @@ pub(super) fn unknown_operator(name: &str, known: &[&str]) -> Error {
             error.hint(format!("did you mean `{near}`? If not, the graph was made by another version of Mimus"))
         }
         None => error.hint("the graph was probably made by a newer version of Mimus: rebuild it, or update"),
+    }
+}
+
+/// On the wire an operator is its name and its attributes by name, so that an unknown one can be named in the error.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireOp {
+    op: String,
+    attributes: Attributes,
+}
+
+impl Serialize for Op {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        WireOp { op: self.name().to_owned(), attributes: self.attributes() }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Op {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let wire = WireOp::deserialize(deserializer)?;
+        Self::from_attributes(&wire.op, wire.attributes).map_err(serde::de::Error::custom)
     }
 }
