@@ -2,6 +2,7 @@
 //!
 //! Layers, each of which uses only those before it: [`error`] and [`random`], [`tensor`], ([`graph`], [`ops`], [`mod@reference`]).
 
+pub mod autodiff;
 pub mod error;
 pub mod graph;
 pub mod metrics;

@@ -3,6 +3,7 @@
 //! and (in the tests beside it) whether these agree.
 
 mod attribute;
+mod check;
 pub mod conv;
 pub mod elementwise;
 pub mod index;
@@ -14,6 +15,8 @@ pub mod pool;
 pub mod reduce;
 pub mod resize;
 pub mod source;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use attribute::{Attribute, Attributes, Mode};
 
@@ -308,7 +311,7 @@ operators! {
             stride: Vec<usize>,
             /// Removed from both sides of every spatial axis.
             padding: Vec<usize>,
-            /// Added behind every spatial axis; less than the larger of stride and dilation.
+            /// Added behind every spatial axis; less than the stride.
             output_padding: Vec<usize>,
             /// Dilation of every spatial axis.
             dilation: Vec<usize>,
