@@ -3,10 +3,13 @@
 //! Layers, each of which uses only those before it: [`error`] and [`random`], [`tensor`], ([`graph`], [`ops`], [`mod@reference`]).
 
 pub mod autodiff;
+pub mod blocks;
+pub mod boost;
 pub mod error;
 pub mod graph;
 pub mod metrics;
 pub mod ops;
+pub mod passes;
 pub mod plugin;
 pub mod random;
 pub mod reference;

@@ -1,10 +1,17 @@
 //! The graph: a network, or a whole training step, as plain data with static shapes.
 
 mod build;
+mod rewrite;
+mod text;
+mod verify;
+mod wire;
 
 use serde::{Deserialize, Serialize};
 
 pub use build::Builder;
+pub(crate) use rewrite::rewrite;
+pub use rewrite::{Inlined, Inlining, inline};
+pub use wire::WIRE_VERSION;
 
 use crate::error::{Error, Result};
 use crate::ops::Op;

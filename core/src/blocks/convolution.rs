@@ -1,0 +1,134 @@
+//! Convolution and linear layers with PyTorch's parameter names, layouts and first values.
+
+use crate::error::Result;
+use crate::graph::{Builder, Init, ValueId};
+use crate::ops::Op;
+
+/// A convolution layer; the number of spatial axes is the length of `kernel`.
+#[derive(Clone, Debug)]
+pub struct Conv {
+    /// Output channels.
+    pub channels: usize,
+    /// Kernel extents.
+    pub kernel: Vec<usize>,
+    /// Strides.
+    pub stride: Vec<usize>,
+    /// Zero padding on both sides.
+    pub padding: Vec<usize>,
+    /// Transposed only: added behind every spatial axis.
+    pub output_padding: Vec<usize>,
+    /// Whether there is a bias.
+    pub bias: bool,
+    /// The weight's first values; `None` for PyTorch's default.
+    pub init: Option<Init>,
+}
+
+impl Conv {
+    /// Stride 1, no padding, with bias.
+    pub fn new(channels: usize, kernel: &[usize]) -> Self {
+        let n = kernel.len();
+        Self {
+            channels,
+            kernel: kernel.to_vec(),
+            stride: vec![1; n],
+            padding: vec![0; n],
+            output_padding: vec![0; n],
+            bias: true,
+            init: None,
+        }
+    }
+
+    /// Sets the strides.
+    #[must_use]
+    pub fn stride(mut self, stride: &[usize]) -> Self {
+        self.stride = stride.to_vec();
+        self
+    }
+
+    /// Sets the padding.
+    #[must_use]
+    pub fn padding(mut self, padding: &[usize]) -> Self {
+        self.padding = padding.to_vec();
+        self
+    }
+
+    /// Sets the output padding of the transposed layer.
+    #[must_use]
+    pub fn output_padding(mut self, output_padding: &[usize]) -> Self {
+        self.output_padding = output_padding.to_vec();
+        self
+    }
+
+    /// Removes the bias.
+    #[must_use]
+    pub fn without_bias(mut self) -> Self {
+        self.bias = false;
+        self
+    }
+
+    /// Sets the weight's first values.
+    #[must_use]
+    pub fn init(mut self, init: Init) -> Self {
+        self.init = Some(init);
+        self
+    }
+
+    /// `x [N, C, ..]` to `[N, channels, ..]` with the parameters `weight [channels, C, k..]` and `bias [channels]` of layer `label`.
+    ///
+    /// # Errors
+    /// If the kernel does not fit the input.
+    pub fn forward(&self, b: &mut Builder, label: &str, x: ValueId) -> Result<ValueId> {
+        let weight = [&[self.channels, channels_of(b, x)], self.kernel.as_slice()].concat();
+        let op = Op::Conv {
+            stride: self.stride.clone(),
+            padding: self.padding.clone(),
+            dilation: vec![1; self.kernel.len()],
+            groups: 1,
+        };
+        self.layer(b, label, x, weight, op)
+    }
+
+    /// The transposed layer, with `weight [C, channels, k..]`.
+    ///
+    /// # Errors
+    /// If padding or output padding do not fit.
+    pub fn transposed(&self, b: &mut Builder, label: &str, x: ValueId) -> Result<ValueId> {
+        let weight = [&[channels_of(b, x), self.channels], self.kernel.as_slice()].concat();
+        let op = Op::ConvTranspose {
+            stride: self.stride.clone(),
+            padding: self.padding.clone(),
+            output_padding: self.output_padding.clone(),
+            dilation: vec![1; self.kernel.len()],
+            groups: 1,
+        };
+        self.layer(b, label, x, weight, op)
+    }
+
+    /// PyTorch takes the fan-in of both kinds from the weight's second axis.
+    fn layer(&self, b: &mut Builder, label: &str, x: ValueId, weight: Vec<usize>, op: Op) -> Result<ValueId> {
+        b.scope(label, |b| {
+            let default = Init::fan_in(weight[1..].iter().product());
+            let mut inputs = vec![x, b.parameter("weight", weight, self.init.clone().unwrap_or(default.clone()))?];
+            if self.bias {
+                inputs.push(b.parameter("bias", [self.channels], default)?);
+            }
+            b.node(op, &inputs)
+        })
+    }
+}
+
+fn channels_of(b: &Builder, x: ValueId) -> usize {
+    b.shape(x).get(1).copied().unwrap_or(1)
+}
+
+/// A linear layer without bias: `x [N, I]` to `[N, O]` with the parameter `weight [O, I]` of layer `label`.
+///
+/// # Errors
+/// If `x` is not of rank 2.
+pub fn linear(b: &mut Builder, label: &str, x: ValueId, outputs: usize) -> Result<ValueId> {
+    b.scope(label, |b| {
+        let inputs = channels_of(b, x);
+        let weight = b.parameter("weight", [outputs, inputs], Init::fan_in(inputs))?;
+        b.node(Op::MatMul { transpose_a: false, transpose_b: true }, &[x, weight])
+    })
+}

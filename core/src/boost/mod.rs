@@ -1,0 +1,201 @@
+//! The boost as graph rewriting: feature mimicking with inconsistency-guided attention around any model with a tap.
+//!
+//! Equations and names follow "A boosting strategy based on feature mimicking with attention for visual anomaly detection"
+//! (Scientific Reports, 2026, s41598-026-37667-9). No plugin code runs here: fragments arrive as graphs.
+
+mod score;
+mod tap;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+pub use score::{CALIBRATION, Calibrated};
+
+use crate::error::{Context, Error, Result};
+use crate::graph::{Builder, Graph, Inlined, Inlining, Phase, Role, ValueId, Variable, inline};
+use crate::plugin::ModelSpec;
+use tap::Taps;
+
+/// Prefix of the frozen teacher's variables.
+pub const TEACHER: &str = "teacher";
+/// Prefix of the student's variables.
+pub const STUDENT: &str = "student";
+/// Prefix of the attention module's variables.
+pub const ATTENTION: &str = "attention";
+/// Prefix of the mimicking head's variables.
+pub const HEAD: &str = "head";
+
+/// The two programs of a detector, baseline or boosted, in the form that trainer and evaluator run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Programs {
+    /// Output `loss` and its terms `loss.<term>`.
+    pub train: Graph,
+    /// Output `score` `[N]`, and `score_map` `[N, 1, H, W]` if the model has a map.
+    pub eval: Graph,
+}
+
+/// How a boost is put together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BoostOptions {
+    /// Taps at which to attach; none for the model's natural one.
+    pub taps: Vec<String>,
+    /// Weight of the mimicking score in `S_total = lambda * S_fea + (1 - lambda) * S_o`.
+    pub lambda: f64,
+    /// Weight of the mimicking loss in `L_total = weight * L_fea + L_o`.
+    pub mimicking_weight: f64,
+    /// Whether each score is standardised by its mean and deviation over held-out normal images before the sum.
+    pub standardise: bool,
+    /// Whether the attention module learns with the student.
+    pub train_attention: bool,
+}
+
+/// Describes a fragment for a feature's shape and a phase: an attention module or a mimicking head.
+pub type Fragment<'a> = dyn Fn(&[usize], Phase) -> Result<Graph> + 'a;
+
+/// The baseline: the model alone, its score map reduced to the image score.
+///
+/// # Errors
+/// If the spec contradicts itself; names the missing output.
+pub fn baseline(spec: &ModelSpec) -> Result<Programs> {
+    check(spec)?;
+    let mut b = Builder::extend(spec.eval.clone());
+    if spec.image_score.is_some() {
+        let map = spec.eval.expect_output("score_map")?;
+        let score = score::image_score(&mut b, spec, map)?;
+        b.output("score", score)?;
+    }
+    Ok(Programs { train: spec.train.clone(), eval: b.finish() })
+}
+
+/// The boosted system: frozen teacher in evaluation mode, student, attention at the taps, mimicking loss, fused score.
+///
+/// Without a head there is no teacher: the attention reads the student's own feature, and the score is the task's (the control
+/// `mimicking = "none"`).
+///
+/// # Errors
+/// If the model has no such tap, or a fragment's inputs, outputs or shapes break its contract.
+pub fn boost(
+    spec: &ModelSpec,
+    attention: &Fragment<'_>,
+    head: Option<&Fragment<'_>>,
+    options: &BoostOptions,
+) -> Result<Programs> {
+    check(spec)?;
+    let natural = || spec.taps.first().map(|tap| vec![tap.name.clone()]).unwrap_or_default();
+    let names = if options.taps.is_empty() { natural() } else { options.taps.clone() };
+    if names.is_empty() {
+        return Err(Error::plugin("the model declares no tap, so that nothing can be boosted"));
+    }
+    let build = |phase| System { spec, attention, head, options, names: &names, phase }.build();
+    Ok(Programs { train: build(Phase::Train)?, eval: build(Phase::Eval)? })
+}
+
+/// What the host relies on in a spec.
+fn check(spec: &ModelSpec) -> Result<()> {
+    spec.train.expect_output("loss").map_err(|e| e.into_kind(crate::ErrorKind::Plugin))?;
+    let needed = if spec.image_score.is_some() { "score_map" } else { "score" };
+    spec.eval.expect_output(needed).map_err(|e| e.into_kind(crate::ErrorKind::Plugin))?;
+    let known: BTreeSet<&str> = spec.inputs.iter().map(|input| input.name.as_str()).collect();
+    for (graph, phase) in [(&spec.train, "training"), (&spec.eval, "evaluation")] {
+        if let Some((name, _)) = graph.inputs().find(|(name, _)| !known.contains(name)) {
+            return Err(Error::plugin(format!(
+                "the {phase} graph has the input `{name}`, which the spec does not list"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// One phase of a boosted system under construction.
+struct System<'a> {
+    spec: &'a ModelSpec,
+    attention: &'a Fragment<'a>,
+    head: Option<&'a Fragment<'a>>,
+    options: &'a BoostOptions,
+    names: &'a [String],
+    phase: Phase,
+}
+
+impl System<'_> {
+    fn build(&self) -> Result<Graph> {
+        let student = match self.phase {
+            Phase::Train => &self.spec.train,
+            Phase::Eval => &self.spec.eval,
+        };
+        self.names.iter().try_for_each(|name| student.expect_tap(name).map(|_| ()))?;
+        let mut b = Builder::new(&format!("{}-boosted", student.name));
+        let teacher = self.teacher(&mut b)?;
+        let mut taps = Taps::new(self, teacher);
+        let inlined = inline(
+            &mut b,
+            student,
+            Inlining {
+                prefix: STUDENT,
+                variable: &|variable| variable,
+                bindings: &BTreeMap::new(),
+                redirect: &mut |b, name, value| taps.attach(b, name, value),
+            },
+        )
+        .context("part", STUDENT)?;
+        match self.phase {
+            Phase::Train => self.losses(&mut b, &inlined, &taps)?,
+            Phase::Eval => score::fuse(&mut b, self.spec, &inlined, &taps.mimicking, self.options)?,
+        }
+        inlined.assign(&mut b)?;
+        taps.assignments(&mut b)?;
+        crate::passes::remove_dead(&b.finish())
+    }
+
+    /// The teacher's taps: the evaluation graph with every variable frozen. What only its scores need is dead and goes later.
+    fn teacher(&self, b: &mut Builder) -> Result<BTreeMap<String, ValueId>> {
+        if self.head.is_none() {
+            return Ok(BTreeMap::new());
+        }
+        let inlined = inline(
+            b,
+            &self.spec.eval,
+            Inlining {
+                prefix: TEACHER,
+                variable: &|variable| Variable { role: Role::Buffer, ..variable },
+                bindings: &BTreeMap::new(),
+                redirect: &mut |_, _, value| Ok(value),
+            },
+        )
+        .context("part", TEACHER)?;
+        let stop = |name: &String| {
+            let value = inlined
+                .taps
+                .get(name)
+                .ok_or_else(|| Error::graph(format!("the evaluation graph has no tap `{name}`")))?;
+            Ok((name.clone(), b.stop_gradient(*value)?))
+        };
+        self.names.iter().map(stop).collect()
+    }
+
+    /// `L_total = weight * L_fea + L_o` and the terms.
+    fn losses(&self, b: &mut Builder, student: &Inlined, taps: &Taps<'_>) -> Result<()> {
+        let task = student.output("loss")?;
+        b.output("loss.task", task)?;
+        let mut total = task;
+        let mut terms: BTreeMap<&str, ValueId> = BTreeMap::new();
+        let mimicking = taps.mimicking.iter().map(|m| ("loss.mimicking", m.loss));
+        for (name, loss) in mimicking.chain(taps.attention_losses.iter().map(|loss| ("loss.attention", *loss))) {
+            let sum = match terms.get(name) {
+                Some(earlier) => b.add(*earlier, loss)?,
+                None => loss,
+            };
+            terms.insert(name, sum);
+        }
+        for (name, term) in terms {
+            b.output(name, term)?;
+            let weighted =
+                if name == "loss.mimicking" { b.affine(term, self.options.mimicking_weight, 0.0)? } else { term };
+            total = b.add(total, weighted)?;
+        }
+        for (name, value) in student.outputs.iter().filter(|(name, _)| name.starts_with("loss.")) {
+            b.output(&format!("loss.task.{}", &name["loss.".len()..]), *value)?;
+        }
+        b.output("loss", total)
+    }
+}
