@@ -73,7 +73,7 @@ impl fmt::Display for ValueType {
 }
 
 /// Elements of a [`HostTensor`], row-major.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub enum HostData {
     /// f32 elements.
     F32(Vec<f32>),
@@ -86,6 +86,7 @@ pub enum HostData {
 /// Equality is bitwise, so that NaN equals itself and `0.0` differs from `-0.0`: a graph that holds constants can be
 /// compared and hashed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(into = "TensorBytes", try_from = "TensorBytes")]
 pub struct HostTensor {
     shape: Shape,
     data: HostData,
@@ -223,6 +224,27 @@ impl HostTensor {
             Dtype::I64 => HostData::I64(bytes.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b)).collect()),
         };
         Self::checked(ty.shape.clone(), data)
+    }
+}
+
+/// The serialised form: one block of little-endian bytes instead of an item for each element.
+#[derive(Serialize, Deserialize)]
+struct TensorBytes {
+    ty: ValueType,
+    bytes: serde_bytes::ByteBuf,
+}
+
+impl From<HostTensor> for TensorBytes {
+    fn from(tensor: HostTensor) -> Self {
+        Self { ty: tensor.ty(), bytes: serde_bytes::ByteBuf::from(tensor.to_le_bytes()) }
+    }
+}
+
+impl TryFrom<TensorBytes> for HostTensor {
+    type Error = Error;
+
+    fn try_from(tensor: TensorBytes) -> Result<Self> {
+        Self::from_le_bytes(&tensor.ty, &tensor.bytes)
     }
 }
 
