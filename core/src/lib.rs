@@ -1,7 +1,9 @@
 //! The contract of Mimus: a plugin describes, a backend executes, and this crate transforms in between.
 //!
-//! Layers, each of which uses only those before it: [`error`] and [`random`], [`tensor`], ([`graph`], [`ops`], [`mod@reference`]).
+//! Layers, each of which uses only those before it: [`error`] and [`random`]; [`tensor`]; [`graph`] with [`ops`] and
+//! [`mod@reference`]; [`autodiff`], [`passes`], [`blocks`] and [`train`]; [`plugin`]; [`boost`]; [`abi`]. [`metrics`] stands alone.
 
+pub mod abi;
 pub mod autodiff;
 pub mod blocks;
 pub mod boost;

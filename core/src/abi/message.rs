@@ -1,0 +1,78 @@
+//! What crosses as bytes: requests by name, and replies. CBOR, so that fields may be added.
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::graph::Graph;
+use crate::plugin::{BackendRequest, Batch, FeatureRequest, ModelRequest, Options, ProgramId, Split};
+use crate::tensor::HostTensor;
+
+/// One call of a component's method, or of an object that a component opened.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) enum Request<'a> {
+    /// How many components the library has; the component's number is not looked at.
+    Count,
+    /// `info` of any component.
+    Info,
+    /// `Model::describe`.
+    DescribeModel(Cow<'a, ModelRequest>),
+    /// `Model::prepare`.
+    Prepare { request: Cow<'a, ModelRequest>, batch: Batch, seed: u64 },
+    /// `AttentionModule::describe` or `MimickingHead::describe`.
+    DescribeFragment(Cow<'a, FeatureRequest>),
+    /// `Dataset::open`: a handle and the index.
+    OpenDataset { root: Option<PathBuf>, options: Cow<'a, Options> },
+    /// `OpenDataset::read`.
+    ReadSample { group: usize, split: Split, sample: usize },
+    /// `Backend::devices`.
+    Devices,
+    /// `Backend::open`: a handle.
+    OpenSession(Cow<'a, BackendRequest>),
+    /// `Session::load`.
+    Load(Cow<'a, Graph>),
+    /// `Session::write`.
+    Write { variable: Cow<'a, str>, value: Cow<'a, HostTensor> },
+    /// `Session::read`.
+    Read { variable: Cow<'a, str> },
+    /// `Session::run`.
+    Run { program: ProgramId, inputs: Cow<'a, Batch> },
+    /// Ends the life of a handle.
+    Close,
+}
+
+impl Request<'_> {
+    /// The method's name in errors.
+    pub(super) fn method(&self) -> &'static str {
+        match self {
+            Self::Count => "components",
+            Self::Info => "info",
+            Self::DescribeModel(_) | Self::DescribeFragment(_) => "describe",
+            Self::Prepare { .. } => "prepare",
+            Self::OpenDataset { .. } | Self::OpenSession(_) => "open",
+            Self::ReadSample { .. } | Self::Read { .. } => "read",
+            Self::Devices => "devices",
+            Self::Load(_) => "load",
+            Self::Write { .. } => "write",
+            Self::Run { .. } => "run",
+            Self::Close => "close",
+        }
+    }
+}
+
+pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    ciborium::into_writer(value, &mut bytes)
+        .map_err(|error| Error::plugin(format!("a message cannot be encoded: {error}")))?;
+    Ok(bytes)
+}
+
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    ciborium::from_reader(bytes).map_err(|error| {
+        Error::plugin(format!("a message cannot be decoded: {error}"))
+            .hint("plugin and host were built with different versions of mimus-core: rebuild the older one")
+    })
+}
