@@ -11,7 +11,8 @@ pub struct Mse;
 
 impl MimickingHead for Mse {
     fn info(&self) -> ComponentInfo {
-        ComponentInfo::new(Kind::Head, "mse", "mean squared difference of the features").with_paper("s41598-026-37667-9")
+        ComponentInfo::new(Kind::Head, "mse", "mean squared difference of the features")
+            .with_paper("s41598-026-37667-9")
     }
 
     fn describe(&self, request: &FeatureRequest) -> Result<Graph> {
