@@ -1,1 +1,20 @@
 //! Detection metrics on raw scores: exact, ties by half, undefined with its reason instead of a made-up number.
+//!
+//! Throughout, a larger score means more anomalous, a sample is called anomalous where its score is *at or above* the
+//! threshold, and samples with equal scores (`-0.0` equals `0.0`) pass a threshold together. Nothing is rescaled,
+//! clamped, binned or sampled.
+//!
+//! - [`Ranking::of`]: AUROC, average precision and F1max of images or frames.
+//! - [`PixelScores`]: the same of pixels, and AUPRO, image by image over a whole category.
+//! - [`Regions::label`]: the 8-connected regions of a mask.
+
+mod overlap;
+mod pixel;
+mod ranking;
+mod regions;
+mod value;
+
+pub use pixel::{PixelMetrics, PixelScores};
+pub use ranking::Ranking;
+pub use regions::Regions;
+pub use value::Metric;

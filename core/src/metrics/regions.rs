@@ -1,0 +1,175 @@
+//! The 8-connected regions of a mask: what AUPRO weighs equally, however large they are.
+
+/// The connected regions of one mask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Regions {
+    /// Region of each pixel, row-major, numbered from 1 by first pixel in reading order; 0 outside all regions.
+    pub labels: Vec<usize>,
+    /// Pixels of each region; entry `i` belongs to label `i + 1`.
+    pub sizes: Vec<u64>,
+}
+
+impl Regions {
+    /// Labels `mask` (row-major rows of `width` bytes, nonzero = inside): pixels that touch at an edge *or a corner* share a
+    /// region, as in the evaluation code of MVTec AD.
+    pub fn label(mask: &[u8], width: usize) -> Self {
+        let mut forest = Forest::default();
+        let mut labels = vec![0; mask.len()];
+        for at in (0..mask.len()).filter(|&at| mask[at] != 0) {
+            let mut label = 0;
+            for neighbour in neighbours_before(at, width) {
+                label = forest.join(label, labels[neighbour]);
+            }
+            labels[at] = if label == 0 { forest.plant() } else { label };
+        }
+        let numbers = forest.number_roots();
+        let mut sizes = vec![0; numbers.iter().max().copied().unwrap_or(0)];
+        for label in labels.iter_mut().filter(|label| **label != 0) {
+            *label = numbers[*label];
+            sizes[*label - 1] += 1;
+        }
+        Self { labels, sizes }
+    }
+}
+
+/// The neighbours of a pixel that come before it in reading order: left, and the three above.
+fn neighbours_before(at: usize, width: usize) -> impl Iterator<Item = usize> {
+    let (has_left, has_right, has_above) = (at % width > 0, at % width + 1 < width, at >= width);
+    [
+        has_left.then(|| at - 1),
+        (has_above && has_left).then(|| at - width - 1),
+        has_above.then(|| at - width),
+        (has_above && has_right).then(|| at + 1 - width),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// Disjoint sets of provisional labels (union-find); label 0 is none, a root is the smallest label of its set.
+#[derive(Debug)]
+struct Forest {
+    parents: Vec<usize>,
+}
+
+impl Default for Forest {
+    fn default() -> Self {
+        Self { parents: vec![0] }
+    }
+}
+
+impl Forest {
+    /// A new label, alone in its set.
+    fn plant(&mut self) -> usize {
+        self.parents.push(self.parents.len());
+        self.parents.len() - 1
+    }
+
+    fn root(&mut self, mut label: usize) -> usize {
+        while self.parents[label] != label {
+            self.parents[label] = self.parents[self.parents[label]];
+            label = self.parents[label];
+        }
+        label
+    }
+
+    /// Makes two labels one set, and returns its root; none joined with a label is that label.
+    fn join(&mut self, a: usize, b: usize) -> usize {
+        if a == 0 || b == 0 {
+            return a.max(b);
+        }
+        let (a, b) = (self.root(a), self.root(b));
+        self.parents[a.max(b)] = a.min(b);
+        a.min(b)
+    }
+
+    /// For each label the number of its set, from 1 in the order of the roots.
+    fn number_roots(mut self) -> Vec<usize> {
+        let mut numbers = vec![0; self.parents.len()];
+        let mut count = 0;
+        for label in 1..numbers.len() {
+            let root = self.root(label);
+            if root == label {
+                count += 1;
+                numbers[label] = count;
+            } else {
+                numbers[label] = numbers[root];
+            }
+        }
+        numbers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A picture as rows of `#` and `.`.
+    fn label(rows: &[&str]) -> Regions {
+        let mask: Vec<u8> = rows.concat().bytes().map(|b| u8::from(b == b'#')).collect();
+        Regions::label(&mask, rows[0].len())
+    }
+
+    #[test]
+    fn pixels_that_touch_at_a_corner_are_one_region() {
+        assert_eq!(label(&["#.#.", ".#..", "...#"]).sizes, [3, 1]);
+    }
+
+    #[test]
+    fn rows_do_not_touch_around_the_border() {
+        assert_eq!(label(&["...#", "#...", "....", "...#"]).sizes, [1, 1, 1]);
+    }
+
+    #[test]
+    fn an_island_in_a_ring_is_a_region_of_its_own() {
+        let ring = label(&["#####", "#...#", "#.#.#", "#...#", "#####"]);
+        assert_eq!(ring.sizes, [16, 1]);
+        assert_eq!(ring.labels[12], 2);
+    }
+
+    #[test]
+    fn arms_that_meet_late_are_joined() {
+        assert_eq!(label(&["#.#.#", "#.#.#", "#.#.#", ".#.#."]).sizes, [11]);
+    }
+
+    #[test]
+    fn an_empty_mask_has_no_region() {
+        assert_eq!(Regions::label(&[0; 6], 3), Regions { labels: vec![0; 6], sizes: vec![] });
+        assert_eq!(Regions::label(&[], 0).sizes, [0u64; 0]);
+    }
+
+    /// Regions by flood fill.
+    fn flood(mask: &[u8], width: usize) -> Regions {
+        let mut regions = Regions { labels: vec![0; mask.len()], sizes: Vec::new() };
+        for start in 0..mask.len() {
+            if mask[start] == 0 || regions.labels[start] != 0 {
+                continue;
+            }
+            regions.sizes.push(0);
+            let mut open = vec![start];
+            while let Some(at) = open.pop() {
+                if regions.labels[at] != 0 {
+                    continue;
+                }
+                regions.labels[at] = regions.sizes.len();
+                *regions.sizes.last_mut().unwrap() += 1;
+                let touches = |&other: &usize| {
+                    (other / width).abs_diff(at / width) <= 1
+                        && (other % width).abs_diff(at % width) <= 1
+                        && mask[other] != 0
+                };
+                open.extend((0..mask.len()).filter(touches));
+            }
+        }
+        regions
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_flood_fill(width in 1usize..12, bits in proptest::collection::vec(0u8..2, 0..110)) {
+            let mask = &bits[..bits.len() / width * width];
+            prop_assert_eq!(Regions::label(mask, width), flood(mask, width));
+        }
+    }
+}
