@@ -34,7 +34,8 @@ impl Regions {
 
 /// The neighbours of a pixel that come before it in reading order: left, and the three above.
 fn neighbours_before(at: usize, width: usize) -> impl Iterator<Item = usize> {
-    let (has_left, has_right, has_above) = (at % width > 0, at % width + 1 < width, at >= width);
+    let column = at % width;
+    let (has_left, has_right, has_above) = (column > 0, column + 1 < width, at >= width);
     [
         has_left.then(|| at - 1),
         (has_above && has_left).then(|| at - width - 1),
