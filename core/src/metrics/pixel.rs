@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::overlap::RegionOverlap;
 use super::ranking::{Sweep, Tie, not_a_number};
+use super::regions::check_size;
 use super::{Metric, Ranking, Regions};
 use crate::error::{Error, Result};
 
@@ -20,7 +21,7 @@ pub struct PixelMetrics {
     pub regions: usize,
 }
 
-/// Pixel scores, collected image by image. Images may differ in size; their order does not matter.
+/// Pixel scores, collected image by image. Images may differ in size.
 #[derive(Clone, Debug, Default)]
 pub struct PixelScores {
     /// Keys of the normal pixels.
@@ -42,18 +43,15 @@ impl PixelScores {
     ///
     /// # Errors
     /// If a score is not a number (context: row and column), or a length is not `H * W`; nothing is added then.
-    pub fn add(&mut self, [height, width]: [usize; 2], map: &[f32], mask: Option<&[u8]>) -> Result<()> {
-        for (what, found) in [("score map", map.len()), ("mask", mask.map_or(map.len(), <[u8]>::len))] {
-            if height.checked_mul(width) != Some(found) {
-                return Err(Error::data(format!("the {what} has {found} pixels, the image {height} x {width}")));
-            }
-        }
+    pub fn add(&mut self, shape: [usize; 2], map: &[f32], mask: Option<&[u8]>) -> Result<()> {
+        check_size("score map", map.len(), shape)?;
         if let Some(at) = map.iter().position(|score| score.is_nan()) {
+            let [_, width] = shape;
             return Err(not_a_number().with("column", at % width).with("row", at / width));
         }
         match mask {
-            Some(mask) if mask.iter().any(|&inside| inside != 0) => self.add_regions(map, &Regions::label(mask, width)),
-            _ => {
+            Some(mask) => self.add_regions(map, &Regions::label(shape, mask)?),
+            None => {
                 self.normal.extend(map.iter().map(|&score| key_of(score)));
                 Ok(())
             }
@@ -166,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_without_mask_is_normal_and_the_order_of_images_does_not_matter() {
+    fn an_image_without_mask_is_normal_wherever_it_comes() {
         let [defective, good] = hand_images();
         let mut scores = PixelScores::new();
         scores.add([4, 5], &good.0, None).unwrap();
@@ -239,8 +237,8 @@ mod tests {
     }
 
     /// AUPRO from its definition: every distinct score is a threshold, the curve is built, cut at the limit and integrated.
-    fn aupro_by_thresholds([_, width]: [usize; 2], images: &[Image], limit: f64) -> Option<f64> {
-        let regions: Vec<Regions> = images.iter().map(|(_, mask)| Regions::label(mask, width)).collect();
+    fn aupro_by_thresholds(shape: [usize; 2], images: &[Image], limit: f64) -> Option<f64> {
+        let regions: Vec<Regions> = images.iter().map(|(_, mask)| Regions::label(shape, mask).unwrap()).collect();
         let normal = images.iter().flat_map(|(_, mask)| mask).filter(|&&inside| inside == 0).count() as f64;
         let count = regions.iter().map(|r| r.sizes.len()).sum::<usize>() as f64;
         let mut thresholds: Vec<f32> = images.iter().flat_map(|(map, _)| map).copied().collect();

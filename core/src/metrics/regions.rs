@@ -1,5 +1,7 @@
 //! The 8-connected regions of a mask: what AUPRO weighs equally, however large they are.
 
+use crate::error::{Error, Result};
+
 /// The connected regions of one mask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Regions {
@@ -10,9 +12,14 @@ pub struct Regions {
 }
 
 impl Regions {
-    /// Labels `mask` (row-major rows of `width` bytes, nonzero = inside): pixels that touch at an edge *or a corner* share a
+    /// Labels a `mask` of `[H, W]` pixels (row-major, nonzero = inside): pixels that touch at an edge *or a corner* share a
     /// region, as in the evaluation code of MVTec AD.
-    pub fn label(mask: &[u8], width: usize) -> Self {
+    ///
+    /// # Errors
+    /// If the mask does not have `H * W` pixels.
+    pub fn label(shape: [usize; 2], mask: &[u8]) -> Result<Self> {
+        check_size("mask", mask.len(), shape)?;
+        let [_, width] = shape;
         let mut forest = Forest::default();
         let mut labels = vec![0; mask.len()];
         for at in (0..mask.len()).filter(|&at| mask[at] != 0) {
@@ -28,8 +35,16 @@ impl Regions {
             *label = numbers[*label];
             sizes[*label - 1] += 1;
         }
-        Self { labels, sizes }
+        Ok(Self { labels, sizes })
     }
+}
+
+/// Whether `what` has as many pixels as the image.
+pub(super) fn check_size(what: &str, pixels: usize, [height, width]: [usize; 2]) -> Result<()> {
+    if height.checked_mul(width) == Some(pixels) {
+        return Ok(());
+    }
+    Err(Error::data(format!("the {what} has {pixels} pixels, the image {height} x {width}")))
 }
 
 /// The neighbours of a pixel that come before it in reading order: left, and the three above.
@@ -109,7 +124,7 @@ mod tests {
     /// A picture as rows of `#` and `.`.
     fn label(rows: &[&str]) -> Regions {
         let mask: Vec<u8> = rows.concat().bytes().map(|b| u8::from(b == b'#')).collect();
-        Regions::label(&mask, rows[0].len())
+        Regions::label([rows.len(), rows[0].len()], &mask).unwrap()
     }
 
     #[test]
@@ -136,8 +151,15 @@ mod tests {
 
     #[test]
     fn an_empty_mask_has_no_region() {
-        assert_eq!(Regions::label(&[0; 6], 3), Regions { labels: vec![0; 6], sizes: vec![] });
-        assert_eq!(Regions::label(&[], 0).sizes, [0u64; 0]);
+        assert_eq!(Regions::label([2, 3], &[0; 6]).unwrap(), Regions { labels: vec![0; 6], sizes: vec![] });
+        assert_eq!(Regions::label([0, 7], &[]).unwrap().sizes, [0u64; 0]);
+    }
+
+    #[test]
+    fn a_mask_of_another_size_is_refused() {
+        for shape in [[2, 4], [3, 0], [usize::MAX, 2]] {
+            assert!(Regions::label(shape, &[1; 6]).is_err(), "{shape:?}");
+        }
     }
 
     /// Regions by flood fill.
@@ -169,8 +191,9 @@ mod tests {
     proptest! {
         #[test]
         fn agrees_with_flood_fill(width in 1usize..12, bits in proptest::collection::vec(0u8..2, 0..110)) {
-            let mask = &bits[..bits.len() / width * width];
-            prop_assert_eq!(Regions::label(mask, width), flood(mask, width));
+            let height = bits.len() / width;
+            let mask = &bits[..height * width];
+            prop_assert_eq!(Regions::label([height, width], mask).unwrap(), flood(mask, width));
         }
     }
 }
