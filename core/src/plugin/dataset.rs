@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ComponentInfo, Options};
-use crate::error::Result;
+use super::{ComponentInfo, OptionSpec, Options};
+use crate::error::{Error, Result, did_you_mean};
 
 /// A kind of data set.
 pub trait Dataset: Send + Sync {
@@ -29,6 +29,29 @@ pub trait OpenDataset: Send + Sync {
     /// # Errors
     /// If the file cannot be read or contradicts the index; names the file.
     fn read(&self, group: usize, split: Split, sample: usize) -> Result<Sample>;
+}
+
+/// The option by which a user takes some of a data set's groups: the same key for every data set that has several.
+pub fn groups_option() -> OptionSpec {
+    OptionSpec::texts("groups", &[], "groups to use, by name; empty for all")
+}
+
+/// Those of the `known` groups that the option [`groups_option`] asks for, in the order of `known`.
+///
+/// # Errors
+/// If a group is asked for that is not there; suggests the nearest.
+pub fn selected_groups(options: &Options, known: Vec<String>) -> Result<Vec<String>> {
+    let wanted = options.texts("groups")?;
+    for name in wanted {
+        if !known.contains(name) {
+            let hint = match did_you_mean(name, known.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => format!("there are: {}", known.join(", ")),
+            };
+            return Err(Error::config(format!("there is no group \"{name}\"")).with("key", "groups").hint(hint));
+        }
+    }
+    Ok(known.into_iter().filter(|name| wanted.is_empty() || wanted.contains(name)).collect())
 }
 
 /// What a data set holds.
@@ -110,4 +133,31 @@ pub struct Pixels {
     pub channels: usize,
     /// `height * width * channels` bytes.
     pub bytes: serde_bytes::ByteBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::plugin::OptionValue;
+
+    fn selection(wanted: &[&str]) -> Result<Vec<String>> {
+        let wanted = OptionValue::Texts(wanted.iter().map(|name| (*name).to_owned()).collect());
+        let options = Options::resolve(&[groups_option()], BTreeMap::from([("groups".to_owned(), wanted)]))?;
+        selected_groups(&options, ["bottle", "cable", "screw"].map(str::to_owned).to_vec())
+    }
+
+    #[test]
+    fn no_selection_takes_all_groups_and_a_selection_keeps_the_data_sets_order() {
+        assert_eq!(selection(&[]).unwrap(), ["bottle", "cable", "screw"]);
+        assert_eq!(selection(&["screw", "bottle"]).unwrap(), ["bottle", "screw"]);
+    }
+
+    #[test]
+    fn an_unknown_group_is_refused_with_a_suggestion() {
+        let error = selection(&["botle"]).unwrap_err();
+        assert_eq!(error.to_string(), "key `groups`: there is no group \"botle\"\n  hint: did you mean \"bottle\"?");
+        assert_eq!(selection(&["x"]).unwrap_err().next_step(), Some("there are: bottle, cable, screw"));
+    }
 }

@@ -12,7 +12,9 @@ mod options;
 use serde::{Deserialize, Serialize};
 
 pub use backend::{Backend, BackendRequest, DeviceInfo, ProgramId, Session};
-pub use dataset::{Dataset, Group, Index, OpenDataset, Pixels, Sample, SampleInfo, Split};
+pub use dataset::{
+    Dataset, Group, Index, OpenDataset, Pixels, Sample, SampleInfo, Split, groups_option, selected_groups,
+};
 pub use fragment::{AttentionModule, FeatureRequest, MimickingHead, attention, head};
 pub use model::{Batch, Color, Fill, InputSpec, Model, ModelRequest, ModelSpec, Preprocessing, TapSpec};
 pub use options::{OptionKind, OptionSpec, OptionValue, Options};

@@ -1,0 +1,162 @@
+//! Pairs masks with images, and reads them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use mimus_core::plugin::{Options, Pixels, SampleInfo};
+use mimus_core::{Error, Result};
+use serde_bytes::ByteBuf;
+
+use crate::folder;
+use crate::picture::{self, Picture};
+
+/// The folder of a category that holds masks, a folder a defect.
+pub(crate) const FOLDER: &str = "ground_truth";
+/// What MVTec appends to an image's stem; others append nothing.
+const SUFFIX: &str = "_mask";
+/// Lossy compression leaves small values around regions: a JPEG mask is anomalous from here on.
+const LOSSY_THRESHOLD: u8 = 128;
+/// How many files an error names before it only counts.
+const NAMED: usize = 5;
+
+/// What the option `masks` asks for.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum MaskPolicy {
+    /// All anomalous images have masks, or none has.
+    Auto,
+    /// All anomalous images have masks.
+    Required,
+    /// Masks are not looked at.
+    Ignore,
+}
+
+impl MaskPolicy {
+    /// The option's words, in the order of the variants.
+    pub(crate) const WORDS: [&str; 3] = ["auto", "required", "ignore"];
+
+    /// The policy that the options name.
+    pub(crate) fn of(options: &Options) -> Result<Self> {
+        Ok(match options.text("masks")? {
+            "required" => Self::Required,
+            "ignore" => Self::Ignore,
+            _ => Self::Auto,
+        })
+    }
+}
+
+/// Gives every test sample its mask; returns whether the category has masks.
+///
+/// # Errors
+/// If an anomalous image lacks its mask, a mask its image, or an image has two.
+pub(crate) fn assign(category: &Path, test: &mut [SampleInfo], policy: MaskPolicy) -> Result<bool> {
+    let masks = match policy {
+        MaskPolicy::Ignore => return Ok(false),
+        MaskPolicy::Auto | MaskPolicy::Required => list(&category.join(FOLDER))?,
+    };
+    if masks.is_empty() && policy == MaskPolicy::Auto {
+        return Ok(false);
+    }
+    let positions: BTreeMap<String, usize> =
+        test.iter().enumerate().map(|(i, sample)| (sample.id.clone(), i)).collect();
+    let mut orphans = Vec::new();
+    for mask in masks {
+        let id = format!("test/{}", mask.name);
+        let stem = id.strip_suffix(SUFFIX).unwrap_or(&id);
+        match positions.get(&id).or_else(|| positions.get(stem)).and_then(|i| test.get_mut(*i)) {
+            None => orphans.push(mask.path),
+            Some(sample) => give(sample, mask.path)?,
+        }
+    }
+    let bare = test.iter().filter(|sample| sample.anomalous && sample.mask.is_none());
+    complete(category, bare.map(|sample| sample.path.clone()).collect(), orphans)?;
+    Ok(test.iter().any(|sample| sample.anomalous))
+}
+
+struct MaskFile {
+    /// `defect/stem`, suffix included.
+    name: String,
+    path: PathBuf,
+}
+
+fn list(folder: &Path) -> Result<Vec<MaskFile>> {
+    let mut masks = Vec::new();
+    if folder.exists() {
+        for defect in folder::only_folders(folder)? {
+            let files = folder::images(&defect.path)?.into_iter();
+            masks
+                .extend(files.map(|file| MaskFile { name: format!("{}/{}", defect.name, file.stem), path: file.path }));
+        }
+    }
+    Ok(masks)
+}
+
+fn give(sample: &mut SampleInfo, mask: PathBuf) -> Result<()> {
+    match sample.mask.replace(mask) {
+        None => Ok(()),
+        Some(first) => Err(Error::data("has two masks").with("file", sample.path.display()).hint(format!(
+            "remove {} or {}",
+            first.display(),
+            sample.mask.as_deref().unwrap_or(Path::new("the other")).display()
+        ))),
+    }
+}
+
+fn complete(category: &Path, bare: Vec<PathBuf>, orphans: Vec<PathBuf>) -> Result<()> {
+    let problems: Vec<String> = [("without a mask", bare, "image"), ("without an image", orphans, "mask")]
+        .into_iter()
+        .filter(|(_, files, _)| !files.is_empty())
+        .map(|(lack, files, what)| format!("{} {what}(s) {lack}: {}", files.len(), named(category, &files)))
+        .collect();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(Error::data(problems.join("; ")).with("folder", category.display()).hint(format!(
+        "add or remove files so that each anomalous image has its mask in {FOLDER}/<defect>, or set masks = \"ignore\" for image-level metrics only"
+    )))
+}
+
+/// The first few files, below the category's folder, and how many more there are.
+fn named(category: &Path, files: &[PathBuf]) -> String {
+    let names = files.iter().take(NAMED).map(|file| file.strip_prefix(category).unwrap_or(file).display().to_string());
+    let names = names.collect::<Vec<_>>().join(", ");
+    match files.len().saturating_sub(NAMED) {
+        0 => names,
+        more => format!("{names} and {more} more"),
+    }
+}
+
+/// Decodes a mask: one byte a pixel, 1 where anomalous.
+///
+/// # Errors
+/// If it cannot be decoded, has another size than its image, or marks something on a normal image.
+pub(crate) fn read(path: &Path, sample: &SampleInfo, pixels: &Pixels) -> Result<ByteBuf> {
+    let Picture { pixels: mask, lossy } = picture::decode(path)?;
+    check_size(path, [mask.width, mask.height], &sample.path, [pixels.width, pixels.height])?;
+    let least = if lossy { LOSSY_THRESHOLD } else { 1 };
+    let anomalous = |pixel: &[u8]| u8::from(pixel.iter().any(|value| *value >= least));
+    let mask: Vec<u8> = mask.bytes.chunks_exact(mask.channels).map(anomalous).collect();
+    if !sample.anomalous && mask.contains(&1) {
+        return Err(Error::data("marks anomalous pixels on a normal image")
+            .with("file", path.display())
+            .hint(format!("remove the mask, or move {} to the folder of a defect", sample.path.display())));
+    }
+    Ok(ByteBuf::from(mask))
+}
+
+/// Whether a mask covers its image; sizes are `[width, height]`.
+///
+/// # Errors
+/// If it does not.
+pub(crate) fn check_size(mask: &Path, mask_size: [usize; 2], image: &Path, image_size: [usize; 2]) -> Result<()> {
+    if mask_size == image_size {
+        return Ok(());
+    }
+    let text = |[width, height]: [usize; 2]| format!("{width}x{height}");
+    Err(Error::data(format!("is a mask of {} pixels, but its image has {}", text(mask_size), text(image_size)))
+        .with("file", mask.display())
+        .hint(format!(
+            "resize the mask to {} by nearest neighbour; its image is {}",
+            text(image_size),
+            image.display()
+        )))
+}

@@ -1,0 +1,124 @@
+//! Decodes PNG, JPEG and BMP into 8-bit pixels, and refuses what 8 bits cannot hold.
+
+use std::fs;
+use std::io::Cursor;
+use std::path::Path;
+
+use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+use mimus_core::plugin::Pixels;
+use mimus_core::{Error, ErrorKind, Result};
+use serde_bytes::ByteBuf;
+
+use crate::truncation;
+
+/// More pixels than any camera has: a header that says so is damaged, and believing it would exhaust the memory.
+const MOST_PIXELS: u64 = 1 << 30;
+
+/// A decoded file.
+pub(crate) struct Picture {
+    /// Gray or RGB.
+    pub(crate) pixels: Pixels,
+    /// Whether its format loses information.
+    pub(crate) lossy: bool,
+}
+
+/// The bytes of a file.
+pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>> {
+    let bytes = fs::read(path).map_err(|error| {
+        Error::io("cannot be read", path, &error)
+            .into_kind(ErrorKind::Data)
+            .hint("check that it is there and that you may read it")
+    })?;
+    if bytes.is_empty() {
+        return Err(Error::data("is an empty file").with("file", path.display()).hint("copy it again or remove it"));
+    }
+    Ok(bytes)
+}
+
+/// Width and height from a file's header, after all checks that need no decoding.
+///
+/// # Errors
+/// If the bytes are no PNG, JPEG or BMP, are cut short, or hold anything but 8 bits a channel.
+pub(crate) fn size(path: &Path, bytes: &[u8]) -> Result<[usize; 2]> {
+    let (decoder, _) = decoder(path, bytes)?;
+    let (width, height) = decoder.dimensions();
+    Ok([width as usize, height as usize])
+}
+
+/// Decodes an image.
+///
+/// # Errors
+/// As [`size`], and if the compressed data is damaged.
+pub(crate) fn read(path: &Path) -> Result<Pixels> {
+    Ok(decode(path)?.pixels)
+}
+
+/// Decodes a file, and says whether its format loses information.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn decode(path: &Path) -> Result<Picture> {
+    let bytes = bytes(path)?;
+    let (decoder, format) = decoder(path, &bytes)?;
+    let image = DynamicImage::from_decoder(decoder).map_err(|error| damaged(path, &error))?;
+    Ok(Picture { pixels: pixels(path, image)?, lossy: format == ImageFormat::Jpeg })
+}
+
+fn decoder<'a>(path: &Path, bytes: &'a [u8]) -> Result<(impl ImageDecoder + 'a, ImageFormat)> {
+    let reader = ImageReader::new(Cursor::new(bytes))
+        .with_guessed_format()
+        .map_err(|error| Error::io("cannot be read", path, &error).into_kind(ErrorKind::Data))?;
+    let known = |format: &ImageFormat| [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Bmp].contains(format);
+    let format = reader.format().filter(known).ok_or_else(|| {
+        Error::data("is no PNG, JPEG or BMP by its content").with("file", path.display()).hint("convert it to PNG")
+    })?;
+    if !truncation::is_complete(format, bytes) {
+        return Err(Error::data(format!("is cut short: the file ends before its {format:?} data does"))
+            .with("file", path.display())
+            .hint("copy it again from its source"));
+    }
+    let decoder = reader.into_decoder().map_err(|error| damaged(path, &error))?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > MOST_PIXELS {
+        return Err(Error::data(format!("has a header that claims {width}x{height} pixels"))
+            .with("file", path.display())
+            .hint("copy it again from its source, or cut it into parts"));
+    }
+    check_depth(path, decoder.color_type())?;
+    Ok((decoder, format))
+}
+
+fn check_depth(path: &Path, color: ColorType) -> Result<()> {
+    let bits = color.bits_per_pixel() / u16::from(color.channel_count().max(1));
+    if bits == 8 {
+        return Ok(());
+    }
+    Err(Error::data(format!("has {bits} bits a channel, expects 8"))
+        .with("file", path.display())
+        .hint("convert all images of the data set alike, for example with ImageMagick: `mogrify -depth 8 *.png`"))
+}
+
+fn damaged(path: &Path, error: &image::ImageError) -> Error {
+    Error::data(format!("cannot be decoded: {error}"))
+        .with("file", path.display())
+        .hint("copy it again from its source or remove it")
+}
+
+fn pixels(path: &Path, image: DynamicImage) -> Result<Pixels> {
+    let opaque = match &image {
+        DynamicImage::ImageLumaA8(gray) => gray.pixels().all(|pixel| pixel.0[1] == u8::MAX),
+        DynamicImage::ImageRgba8(color) => color.pixels().all(|pixel| pixel.0[3] == u8::MAX),
+        _ => true,
+    };
+    if !opaque {
+        return Err(Error::data("has transparent pixels, whose colour is not defined")
+            .with("file", path.display())
+            .hint("flatten it onto a background, for example with ImageMagick: `mogrify -background black -alpha remove *.png`"));
+    }
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    let (channels, bytes) = match image.color().has_color() {
+        false => (1, image.into_luma8().into_raw()),
+        true => (3, image.into_rgb8().into_raw()),
+    };
+    Ok(Pixels { height, width, channels, bytes: ByteBuf::from(bytes) })
+}
