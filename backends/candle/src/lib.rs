@@ -1,1 +1,47 @@
-//! Runs Mimus programs on candle.
+//! The embedded backend: runs every program, training included, in f32.
+//!
+//! On the CPU it computes with kernels of its own: buffers are planned from the static graph, elementwise operators run fused,
+//! convolutions are blocked products over image patches. Results are the same bits on any number of threads.
+#![forbid(unsafe_code)]
+
+mod buffer;
+mod fuse;
+mod kernels;
+mod plan;
+mod session;
+
+use mimus_core::plugin::{Backend, BackendRequest, ComponentInfo, DeviceInfo, Kind, Session};
+use mimus_core::{Error, Result};
+
+use session::CpuSession;
+
+/// The backend `candle`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Candle;
+
+/// The device that is always there.
+const CPU: &str = "cpu";
+
+impl Backend for Candle {
+    fn info(&self) -> ComponentInfo {
+        ComponentInfo::new(Kind::Backend, "candle", "embedded: needs nothing, computes on the CPU")
+    }
+
+    fn devices(&self) -> Result<Vec<DeviceInfo>> {
+        let description = format!("the CPU ({:?})", kernels::product::arch());
+        Ok(vec![DeviceInfo { name: CPU.to_owned(), description }])
+    }
+
+    fn open(&self, request: &BackendRequest) -> Result<Box<dyn Session>> {
+        match request.device.as_str() {
+            "auto" | CPU => Ok(Box::new(CpuSession::new(request.threads)?)),
+            other => {
+                let names: Vec<String> = self.devices()?.into_iter().map(|device| device.name).collect();
+                let error = Error::backend(format!("there is no device `{other}`; there are: {}", names.join(", ")));
+                Err(error.hint("a GPU needs a build with the feature `cuda`"))
+            }
+        }
+    }
+}
+
+mimus_core::plugin! { Backend(Candle) }

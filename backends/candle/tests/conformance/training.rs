@@ -1,0 +1,47 @@
+//! A whole training step, many times: against the interpreter, and the same bits on any number of threads.
+
+use crate::support::{Check, floats};
+use mimus_core::blocks::convolution::Conv;
+use mimus_core::blocks::norm::batch_norm;
+use mimus_core::random::Stream;
+use mimus_core::train::{LEARNING_RATE, OptimizerSpec, train_step};
+use mimus_core::{Builder, HostTensor, Init, Phase, ValueId, ValueType};
+
+/// Strided convolutions down, transposed ones up, batch norm and leaky ReLU between: the shape of the autoencoders.
+fn autoencoder(b: &mut Builder, x: ValueId) -> ValueId {
+    let mut h = x;
+    for (i, channels) in [12, 20].into_iter().enumerate() {
+        h = Conv::new(channels, &[3, 3])
+            .stride(&[2, 2])
+            .padding(&[1, 1])
+            .without_bias()
+            .forward(b, &format!("encoder.{i}"), h)
+            .unwrap();
+        h = batch_norm(b, &format!("norm.{i}"), h, Phase::Train, 0.1, Init::ONES).unwrap();
+        h = b.leaky_relu(h, 0.2).unwrap();
+    }
+    for (i, channels) in [12, 3].into_iter().enumerate() {
+        let up = Conv::new(channels, &[3, 3]).stride(&[2, 2]).padding(&[1, 1]).output_padding(&[1, 1]);
+        h = up.transposed(b, &format!("decoder.{i}"), h).unwrap();
+        h = b.tanh(h).unwrap();
+    }
+    h
+}
+
+#[test]
+fn a_training_step_agrees_with_the_interpreter() {
+    for optimizer in [OptimizerSpec::adam(), OptimizerSpec::Sgd { momentum: 0.9, weight_decay: 1e-3, nesterov: true }] {
+        let mut b = Builder::new("autoencoder");
+        let x = b.input("x", ValueType::f32([4, 3, 20, 24])).unwrap();
+        let y = autoencoder(&mut b, x);
+        let difference = b.sub(y, x).unwrap();
+        let square = b.mul(difference, difference).unwrap();
+        let loss = b.mean(square, &[0, 1, 2, 3]).unwrap();
+        b.output("loss", loss).unwrap();
+        let step = train_step(b.finish(), "loss", &optimizer).unwrap();
+        let mut check = Check { builder: Builder::extend(step.program), ..Check::new() };
+        check.inputs.insert("x".to_owned(), floats(&mut Stream::keyed("x"), &[4, 3, 20, 24], [-1.0, 1.0]));
+        check.inputs.insert(LEARNING_RATE.to_owned(), HostTensor::scalar(1e-2));
+        check.run(2e-4);
+    }
+}
