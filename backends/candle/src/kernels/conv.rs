@@ -131,7 +131,8 @@ impl Patches<'_> {
     #[inline(always)]
     fn inside(&self, first: isize, len: usize) -> Range<usize> {
         let (width, step) = (self.extents[2] as isize, self.stride[2]);
-        if first >= 0 && first + ((len - 1) * step) as isize < width {
+        let reach = ((len - 1) * step) as isize;
+        if first >= 0 && first + reach < width {
             return 0..len;
         }
         let low = if first < 0 { first.unsigned_abs().div_ceil(step) } else { 0 };
