@@ -61,14 +61,14 @@ impl MatMul {
             product::pack_rows(m, 0..self.k, a, |i, p| (first + i) * row + p * step, packed);
             for start in (0..self.n).step_by(COLUMNS) {
                 let n = COLUMNS.min(self.n - start);
-                let b = Matrix {
+                let mut b = Matrix {
                     data: b,
                     rows: self.k,
                     columns: self.n,
                     transposed: self.transpose_b,
                     range: start..start + n,
                 };
-                Product { a: packed, m, k: 0..self.k, n, b: &b, add: false, c, panels }.run();
+                Product { a: packed, m, k: 0..self.k, n, b: &mut b, add: false, c, panels }.run();
                 let c = c.chunks_exact(product::padded_columns(n));
                 for (y, c) in y.chunks_exact_mut(self.n).zip(c) {
                     y[start..start + n].copy_from_slice(&c[..n]);
@@ -90,7 +90,7 @@ struct Matrix<'a> {
 
 impl Columns for Matrix<'_> {
     #[inline(always)]
-    fn pack(&self, k: Range<usize>, width: usize, to: &mut [f32]) {
+    fn pack(&mut self, k: Range<usize>, width: usize, to: &mut [f32]) {
         for (panel, to) in to.chunks_exact_mut(k.len() * width).enumerate() {
             let start = self.range.start + panel * width;
             let n = width.min(self.range.end - start);

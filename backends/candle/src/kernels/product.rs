@@ -65,7 +65,7 @@ pub(crate) fn pack_rows(m: usize, k: Range<usize>, from: &[f32], at: impl Fn(usi
 pub(crate) trait Columns {
     /// Writes panel after panel of all columns: for each summed index in `k` one row of `width` columns; columns beyond the last
     /// are 0.
-    fn pack(&self, k: Range<usize>, width: usize, to: &mut [f32]);
+    fn pack(&mut self, k: Range<usize>, width: usize, to: &mut [f32]);
 }
 
 /// One product, or a part of one: `c = a * b`.
@@ -79,7 +79,7 @@ pub(crate) struct Product<'a, B> {
     /// Columns.
     pub(crate) n: usize,
     /// Right factor.
-    pub(crate) b: &'a B,
+    pub(crate) b: &'a mut B,
     /// Whether the product is added to what `c` holds.
     pub(crate) add: bool,
     /// Result, `[padded_rows(m), padded_columns(n)]`.

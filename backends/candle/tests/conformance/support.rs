@@ -73,7 +73,7 @@ impl Check {
                 expected.push((key(run, &named.name), value));
             }
         }
-        expected.extend(interpreter.variables.into_iter());
+        expected.extend(interpreter.variables);
         for (name, expected) in expected {
             close(&first[&name], &expected.to_host().unwrap(), tolerance).unwrap_or_else(|message| {
                 panic!("`{name}`: {message}, in\n{graph}");
