@@ -216,7 +216,7 @@ impl HostTensor {
             Dtype::F32 => 4,
             Dtype::I64 => 8,
         };
-        if bytes.len() % width != 0 {
+        if !bytes.len().is_multiple_of(width) {
             return Err(Error::graph(format!("{} bytes are no whole number of {} elements", bytes.len(), ty.dtype)));
         }
         let data = match ty.dtype {

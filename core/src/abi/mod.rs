@@ -11,7 +11,7 @@
 //! 6. `layout`: `abi_stable` compares the layout of the module;
 //! 7. `self-test`: every component describes itself.
 //!
-//! Afterwards requests and replies cross as bytes ([`message`]), panics are contained on the plugin's side, and graphs are verified
+//! Afterwards requests and replies cross as bytes (`message`), panics are contained on the plugin's side, and graphs are verified
 //! on the host's. Libraries are never closed, so that nothing depends on the order in which things are dropped.
 
 mod discovery;

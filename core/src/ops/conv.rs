@@ -203,7 +203,7 @@ pub(super) fn gradient(op: &Op, context: &mut GradientContext<'_>) -> Result<Inp
     match op {
         Op::Conv { .. } => {
             if context.needed[0] {
-                let extra = extra_padding(op, &x_shape, &b.shape(dy).to_vec(), kernel)?;
+                let extra = extra_padding(op, &x_shape, b.shape(dy), kernel)?;
                 gradients[0] = Some(b.node(transposed(extra), &[dy, w])?);
             }
             if context.needed[1] {

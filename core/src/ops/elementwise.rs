@@ -380,7 +380,7 @@ mod tests {
     fn values_at_the_kinks_are_those_that_the_table_promises() {
         let x = Array::float([3], vec![-1.0, 0.0, 2.0]);
         let gradient = |op: Op| {
-            evaluate(&[x.clone()], |b, x| {
+            evaluate(std::slice::from_ref(&x), |b, x| {
                 let y = b.node(op.clone(), x)?;
                 let loss = b.sum(y, &[0])?;
                 Ok(crate::autodiff::differentiate(b, loss, x)?.into_iter().flatten().collect())

@@ -214,7 +214,7 @@ mod tests {
             Op::Broadcast { shape: vec![5, 2, 3, 4] },
         ];
         for op in ops {
-            check_gradient(&[x.clone()], |b, x| b.node(op.clone(), x));
+            check_gradient(std::slice::from_ref(&x), |b, x| b.node(op.clone(), x));
         }
         let arrays = [x.clone(), random(&mut stream, &[2, 1, 4], [-1.0, 1.0]), x];
         check_gradient(&arrays, |b, x| b.concat(x, 1));

@@ -167,7 +167,7 @@ mod tests {
         for (kernel, stride, padding) in geometries {
             let shape = [&[2, 2], &[5, 4, 3][..kernel.len()]].concat();
             let x = random(&mut stream, &shape, [-1.0, 1.0]);
-            check_gradient(&[x.clone()], |b, x| b.max_pool(x[0], &kernel, &stride, &padding));
+            check_gradient(std::slice::from_ref(&x), |b, x| b.max_pool(x[0], &kernel, &stride, &padding));
             for count_include_pad in [true, false] {
                 let op = Op::AvgPool {
                     kernel: kernel.clone(),
@@ -175,7 +175,7 @@ mod tests {
                     padding: padding.clone(),
                     count_include_pad,
                 };
-                check_gradient(&[x.clone()], |b, x| b.node(op.clone(), x));
+                check_gradient(std::slice::from_ref(&x), |b, x| b.node(op.clone(), x));
             }
         }
     }

@@ -116,7 +116,7 @@ mod tests {
                     Op::Max { axes: axes.clone(), keep },
                 );
                 for op in [sum, mean, max] {
-                    check_gradient(&[x.clone()], |b, x| b.node(op.clone(), x));
+                    check_gradient(std::slice::from_ref(&x), |b, x| b.node(op.clone(), x));
                 }
             }
         }
