@@ -131,7 +131,7 @@ impl<'a> Cursor<'a> {
     /// The longest run of characters that may stand in a word or number.
     fn word(&mut self) -> Parsed<&'a str> {
         self.skip_spaces();
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "_.+-:".contains(c);
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "_.+-".contains(c);
         let end = self.rest().find(|c| !allowed(c)).unwrap_or(self.rest().len());
         if end == 0 {
             return Err("expects a word or a number".to_owned());

@@ -9,7 +9,7 @@ use crate::error::{Error, Result, did_you_mean};
 
 /// The value of an option.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(rename_all = "lowercase")]
 pub enum OptionValue {
     /// Yes or no.
     Bool(bool),
