@@ -28,6 +28,12 @@ fn mismatch<T>(expected: Dtype) -> Result<T> {
     Err(Error::graph(format!("an operand is not {expected}")).hint("verify the graph before loading it"))
 }
 
+impl Default for Buffer {
+    fn default() -> Self {
+        Self::F32(Vec::new())
+    }
+}
+
 impl Buffer {
     /// Zeros.
     pub(crate) fn zeros(dtype: Dtype, elements: usize) -> Self {
@@ -35,11 +41,6 @@ impl Buffer {
             Dtype::F32 => Self::F32(vec![0.0; elements]),
             Dtype::I64 => Self::I64(vec![0; elements]),
         }
-    }
-
-    /// No elements; takes no memory.
-    pub(crate) fn empty() -> Self {
-        Self::F32(Vec::new())
     }
 
     /// Number of elements.

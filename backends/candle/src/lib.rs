@@ -7,8 +7,11 @@
 mod buffer;
 mod fuse;
 mod kernels;
+mod names;
 mod plan;
 mod session;
+#[cfg(feature = "tensors")]
+mod tensor;
 
 use mimus_core::plugin::{Backend, BackendRequest, ComponentInfo, DeviceInfo, Kind, Session};
 use mimus_core::{Error, Result};
@@ -28,11 +31,20 @@ impl Backend for Candle {
     }
 
     fn devices(&self) -> Result<Vec<DeviceInfo>> {
-        let description = format!("the CPU ({:?})", kernels::product::arch());
-        Ok(vec![DeviceInfo { name: CPU.to_owned(), description }])
+        let description = format!("the CPU, with kernels for {:?}", kernels::product::arch());
+        let cpu = DeviceInfo { name: CPU.to_owned(), description };
+        #[cfg(feature = "tensors")]
+        let others = tensor::devices();
+        #[cfg(not(feature = "tensors"))]
+        let others = Vec::new();
+        Ok(std::iter::once(cpu).chain(others).collect())
     }
 
     fn open(&self, request: &BackendRequest) -> Result<Box<dyn Session>> {
+        #[cfg(feature = "tensors")]
+        if let Some(session) = tensor::open(&request.device) {
+            return Ok(Box::new(session?));
+        }
         match request.device.as_str() {
             "auto" | CPU => Ok(Box::new(CpuSession::new(request.threads)?)),
             other => {

@@ -13,6 +13,7 @@ use crate::buffer::{Buffer, View};
 use crate::fuse::{self, Unit};
 use crate::kernels::elementwise::{Load, Program};
 use crate::kernels::{self, Kernel};
+use crate::names::Read;
 
 /// Where a value lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,13 +59,6 @@ pub(crate) struct Slots {
 pub(crate) struct Assignment {
     pub(crate) variable: usize,
     pub(crate) copy: Option<Operand>,
-}
-
-/// A name that the program reads, and the layer that reads it first.
-pub(crate) struct Read {
-    pub(crate) name: String,
-    pub(crate) ty: ValueType,
-    pub(crate) label: String,
 }
 
 /// A loaded program.
@@ -196,12 +190,12 @@ impl<'a> Planner<'a> {
             Unit::Single(_) => match &node.op {
                 Op::Input { name, .. } => {
                     self.places[node.outputs[0].index()] = Some(Place::Input(self.plan.inputs.len()));
-                    self.plan.inputs.push(self.read(name, node));
+                    self.plan.inputs.push(Read::new(graph, node, name));
                     None
                 }
                 Op::Variable { name, .. } => {
                     self.places[node.outputs[0].index()] = Some(Place::Variable(self.number(name)?));
-                    self.plan.variables.push(self.read(name, node));
+                    self.plan.variables.push(Read::new(graph, node, name));
                     None
                 }
                 // Made when something reads them from memory.
@@ -215,10 +209,6 @@ impl<'a> Planner<'a> {
             self.plan.steps.push(step);
         }
         Ok(())
-    }
-
-    fn read(&self, name: &str, node: &Node) -> Read {
-        Read { name: name.to_owned(), ty: self.graph.ty(node.outputs[0]).clone(), label: node.label.clone() }
     }
 
     fn single(&mut self, node: &Node) -> Result<Step> {

@@ -9,9 +9,12 @@ use mimus_core::random::Stream;
 use mimus_core::reference::{Array, Interpreter, Precision};
 use mimus_core::{Builder, Graph, HostData, HostTensor, Init, Role, ValueId, ValueType};
 
-/// Opens the CPU.
-pub(crate) fn open(threads: usize) -> Box<dyn Session> {
-    Candle.open(&BackendRequest { device: "cpu".to_owned(), threads, options: Options::default() }).unwrap()
+/// The devices that this build has everywhere.
+pub(crate) const DEVICES: &[&str] = if cfg!(feature = "tensors") { &["cpu", "tensors"] } else { &["cpu"] };
+
+/// Opens a device.
+pub(crate) fn open(device: &str, threads: usize) -> Box<dyn Session> {
+    Candle.open(&BackendRequest { device: device.to_owned(), threads, options: Options::default() }).unwrap()
 }
 
 /// Random floats in `[lo, hi)`.
@@ -57,12 +60,11 @@ impl Check {
         self.builder.variable(name, ty.clone(), Role::Buffer, Init::Constant(value)).unwrap()
     }
 
-    /// Runs the graph twice on 1 and on 3 threads, which must agree bit for bit, and on the interpreter, which must agree
-    /// within `tolerance * (1 + |value|)`. Returns outputs of the first run and variables after the last, by name.
+    /// Runs the graph twice on every device, on 1 and on 3 threads, which must agree bit for bit, and on the interpreter, which
+    /// must agree within `tolerance * (1 + |value|)`. Returns the CPU's outputs of both runs and variables after the last, by
+    /// name.
     pub(crate) fn run(self, tolerance: f64) -> BTreeMap<String, HostTensor> {
         let graph = self.builder.finish();
-        let first = results(&graph, &self.inputs, 1);
-        assert_eq!(first, results(&graph, &self.inputs, 3), "1 and 3 threads differ in\n{graph}");
         let mut interpreter = Interpreter::new(Precision::F32);
         interpreter.initialise(&graph, 7).unwrap();
         let inputs: BTreeMap<String, Array> =
@@ -74,12 +76,20 @@ impl Check {
             }
         }
         expected.extend(interpreter.variables);
-        for (name, expected) in expected {
-            close(&first[&name], &expected.to_host().unwrap(), tolerance).unwrap_or_else(|message| {
-                panic!("`{name}`: {message}, in\n{graph}");
-            });
+        let mut found = BTreeMap::new();
+        for device in DEVICES.iter().rev() {
+            found = results(&graph, &self.inputs, device, 1);
+            assert_eq!(
+                found,
+                results(&graph, &self.inputs, device, 3),
+                "1 and 3 threads of {device} differ in\n{graph}"
+            );
+            for (name, expected) in &expected {
+                close(&found[name], &expected.to_host().unwrap(), tolerance)
+                    .unwrap_or_else(|message| panic!("`{name}` on {device}: {message}, in\n{graph}"));
+            }
         }
-        first
+        found
     }
 }
 
@@ -87,8 +97,13 @@ fn key(run: usize, name: &str) -> String {
     if run == 0 { name.to_owned() } else { format!("{name} again") }
 }
 
-fn results(graph: &Graph, inputs: &BTreeMap<String, HostTensor>, threads: usize) -> BTreeMap<String, HostTensor> {
-    let mut session = open(threads);
+fn results(
+    graph: &Graph,
+    inputs: &BTreeMap<String, HostTensor>,
+    device: &str,
+    threads: usize,
+) -> BTreeMap<String, HostTensor> {
+    let mut session = open(device, threads);
     let program = session.load(graph).unwrap();
     for variable in &graph.variables {
         let value = variable.init.materialise(7, &variable.name, &variable.ty).unwrap();
