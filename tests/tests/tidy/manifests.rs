@@ -120,8 +120,7 @@ fn versions_and_lints_stand_in_the_root_manifest_alone() {
 fn a_plugin_is_called_after_its_folder() {
     let mut wrong = Vec::new();
     for member in members() {
-        let prefixes =
-            BTreeMap::from([("plugins/", "mimus-"), ("datasets/", "mimus-dataset-"), ("backends/", "mimus-")]);
+        let prefixes = [("plugins/", "mimus-"), ("datasets/", "mimus-dataset-"), ("backends/", "mimus-")];
         for (folder, prefix) in prefixes {
             let Some(name) = member.folder.strip_prefix(folder) else { continue };
             if member.package() != format!("{prefix}{name}") {
