@@ -10,6 +10,9 @@ use serde_json::Value;
 
 use crate::repository;
 
+/// Packages of the libraries that misbehave on purpose: no default members, so that no build for use makes them.
+const ROGUES: [&str; 4] = ["rogue-aborting", "rogue-components", "rogue-layout", "rogue-silent"];
+
 /// What a build made.
 #[derive(Clone, Debug, Default)]
 pub struct Artifacts {
@@ -27,6 +30,19 @@ impl Artifacts {
     pub fn of_workspace() -> Result<&'static Self> {
         static BUILT: OnceLock<Result<Artifacts>> = OnceLock::new();
         BUILT.get_or_init(|| Self::build(repository(), &[])).as_ref().map_err(Clone::clone)
+    }
+
+    /// The libraries of `tests/rogues`, built once in the life of this process.
+    ///
+    /// # Errors
+    /// If the build fails.
+    pub fn of_rogues() -> Result<&'static Self> {
+        static BUILT: OnceLock<Result<Artifacts>> = OnceLock::new();
+        let build = || {
+            let packages = ROGUES.iter().flat_map(|package| ["--package", package]);
+            Self::build(repository(), &packages.collect::<Vec<_>>())
+        };
+        BUILT.get_or_init(build).as_ref().map_err(Clone::clone)
     }
 
     /// Runs `cargo build` with `arguments` in `folder`: in the profile and target directory of the running program, so that nothing

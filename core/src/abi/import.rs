@@ -20,6 +20,9 @@ use crate::plugin::{
 };
 use crate::tensor::HostTensor;
 
+/// Context of what the two sides understand differently: the plugin's version of this crate.
+const BUILT_WITH: &str = "built with mimus-core";
+
 /// A component behind the boundary.
 #[derive(Clone)]
 pub(super) struct Remote {
@@ -32,12 +35,13 @@ pub(super) struct Remote {
 impl Remote {
     /// All components of a library, each asked to describe itself.
     pub(super) fn all(module: ModuleRef, manifest: &Arc<ManifestInfo>) -> Result<Vec<Self>> {
-        let count: u32 = raw_call(module, 0, 0, &Request::Count)?;
+        let count: u32 = raw_call(module, 0, 0, &Request::Count).flatten()?;
         if count == 0 {
             return Err(Error::plugin("it exports no component"));
         }
         let one = |component| {
-            let info = raw_call(module, component, 0, &Request::Info).context("component number", component)?;
+            let info =
+                raw_call(module, component, 0, &Request::Info).flatten().context("component number", component)?;
             Ok(Self { module, manifest: Arc::clone(manifest), component, info: Arc::new(info) })
         };
         (0..count).map(one).collect()
@@ -63,6 +67,8 @@ impl Remote {
 
     fn call<T: DeserializeOwned>(&self, handle: u64, request: &Request<'_>) -> Result<T> {
         raw_call(self.module, self.component, handle, request)
+            .context(BUILT_WITH, &self.manifest.core)
+            .flatten()
             .context("method", request.method())
             .context(self.info.kind.name(), &self.info.name)
             .context("plugin", &self.manifest.name)
@@ -73,9 +79,10 @@ impl Remote {
         graph.verify().map_err(|error| {
             error
                 .into_kind(crate::ErrorKind::Plugin)
+                .with(BUILT_WITH, &self.manifest.core)
                 .with("described", what)
                 .with(self.info.kind.name(), &self.info.name)
-                .with("plugin", format!("{} (built with mimus-core {})", self.manifest.name, self.manifest.core))
+                .with("plugin", &self.manifest.name)
                 .hint("this is a bug of the plugin: its graph is not well formed")
         })
     }
@@ -87,13 +94,17 @@ impl Remote {
     }
 }
 
-fn raw_call<T: DeserializeOwned>(module: ModuleRef, component: u32, handle: u64, request: &Request<'_>) -> Result<T> {
+/// The method's own result, or why its bytes cannot be understood.
+fn raw_call<T: DeserializeOwned>(
+    module: ModuleRef,
+    component: u32,
+    handle: u64,
+    request: &Request<'_>,
+) -> Result<Result<T>> {
     let bytes = encode(request)?;
     let reply = module.call()(component, handle, RSlice::from_slice(&bytes));
-    if reply.ok {
-        return decode(reply.bytes.as_slice());
-    }
-    Err(decode::<Error>(reply.bytes.as_slice())?)
+    let bytes = reply.bytes.as_slice();
+    if reply.ok { decode(bytes).map(Ok) } else { decode(bytes).map(Err) }
 }
 
 impl Model for Remote {

@@ -68,7 +68,7 @@ impl Library {
     /// As [`Library::open`]; also if the child died or did not end.
     pub fn open_probed(path: &Path, prober: &probe::Prober) -> Result<Self> {
         let examined = Examined::new(path)?;
-        prober.probe(&examined).context("file", examined.path.display())?;
+        prober.probe(&examined)?;
         Self::open_examined(examined)
     }
 
@@ -110,11 +110,13 @@ fn deepest(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), deepest)
 }
 
-/// `abi_stable`'s reports are long; the first lines that say something are enough, the whole is for `mimus plugin show`.
+/// `abi_stable` prints both layouts whole; behind `Error:` it says what differs.
 fn refusal(error: &abi_stable::library::LibraryError) -> Error {
-    let text = error.to_string();
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).take(12).collect();
-    Error::plugin(format!("the layout of its module is not the one that this Mimus expects: {}", lines.join("; ")))
+    let text = error.to_string().replace("Expected:", ", expected").replace("Found:", ", found");
+    let one_line = |part: &str| part.split_whitespace().collect::<Vec<_>>().join(" ").replace(" ,", ",");
+    let differences: Vec<String> = text.split("Error:").skip(1).map(one_line).collect();
+    let reason = if differences.is_empty() { one_line(&text) } else { differences.join("; ") };
+    Error::plugin(format!("the layout of its module is not the one that this Mimus expects: {reason}"))
         .hint("rebuild the plugin with the mimus-core of this Mimus")
 }
 

@@ -72,7 +72,12 @@ pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     ciborium::from_reader(bytes).map_err(|error| {
-        Error::plugin(format!("a message cannot be decoded: {error}"))
+        // Whoever reads the message needs the sentence of an operator or a tensor that does not fit, not the decoder's state.
+        let reason = match error {
+            ciborium::de::Error::Semantic(_, sentence) => sentence,
+            other => other.to_string(),
+        };
+        Error::plugin(format!("a message of the other side cannot be decoded: {reason}"))
             .hint("plugin and host were built with different versions of mimus-core: rebuild the older one")
     })
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::library::{Examined, Library};
 use super::manifest::ABI_EPOCH;
 use super::message::{decode, encode};
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 
 /// How long a child may take to open a library.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -40,7 +40,7 @@ impl Prober {
         if verdict.as_ref().is_some_and(|file| file.exists()) {
             return Ok(());
         }
-        self.run_child(&library.path)?;
+        self.run_child(&library.path).context("file", library.path.display())??;
         if let Some(file) = verdict {
             // A verdict that cannot be kept costs a child next time, nothing else.
             let _ = file.parent().map(std::fs::create_dir_all);
@@ -49,7 +49,8 @@ impl Prober {
         Ok(())
     }
 
-    fn run_child(&self, path: &Path) -> Result<()> {
+    /// The child's verdict, or why there is none.
+    fn run_child(&self, path: &Path) -> Result<Result<()>> {
         let mut child = Command::new(&self.program)
             .args(&self.arguments)
             .arg(path)
@@ -76,7 +77,10 @@ impl Prober {
             return Err(Error::plugin(format!("killed the process that loaded it ({})", describe(status)))
                 .hint("the library crashes while it is loaded: rebuild it, or move it out of the plugin folder"));
         }
-        decode::<Result<()>>(&bytes)?
+        decode(&bytes).map_err(|_| {
+            Error::plugin("wrote to the standard output of the process that loaded it")
+                .hint("nothing may be printed while a library is loaded")
+        })
     }
 }
 

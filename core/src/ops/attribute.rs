@@ -141,6 +141,6 @@ impl Serialize for Op {
 impl<'de> Deserialize<'de> for Op {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let wire = WireOp::deserialize(deserializer)?;
-        Self::from_attributes(&wire.op, wire.attributes).map_err(serde::de::Error::custom)
+        Self::from_attributes(&wire.op, wire.attributes).map_err(|error| serde::de::Error::custom(error.one_line()))
     }
 }
