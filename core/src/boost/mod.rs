@@ -25,6 +25,12 @@ pub const STUDENT: &str = "student";
 pub const ATTENTION: &str = "attention";
 /// Prefix of the mimicking head's variables.
 pub const HEAD: &str = "head";
+/// Prefix of the tap at `|Fea_T - Fea_S|`.
+pub const INCONSISTENCY: &str = "inconsistency";
+/// Prefix of the tap at the attention's map.
+pub const MAP: &str = "map";
+/// Prefix of the tap at the refined feature.
+pub const REFINED: &str = "refined";
 
 /// The two programs of a detector, baseline or boosted, in the form that trainer and evaluator run.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,6 +78,9 @@ pub fn baseline(spec: &ModelSpec) -> Result<Programs> {
 ///
 /// Without a head there is no teacher: the attention reads the student's own feature, and the score is the task's (the control
 /// `mimicking = "none"`).
+///
+/// For inspection the programs have the taps `student.<tap>` for every tap of the model, and for those of the boost
+/// `teacher.<tap>`, `inconsistency.<tap>`, `map.<tap>` (if the attention has a map) and `refined.<tap>`.
 ///
 /// # Errors
 /// If the model has no such tap, or a fragment's inputs, outputs or shapes break its contract.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{ATTENTION, Fragment, HEAD, System};
+use super::{ATTENTION, Fragment, HEAD, INCONSISTENCY, MAP, REFINED, STUDENT, System, TEACHER};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::graph::{Builder, Graph, Inlined, Inlining, Role, ValueId, Variable, inline};
 use crate::plugin::{attention, head};
@@ -30,18 +30,24 @@ impl<'a> Taps<'a> {
 
     /// `Fea_I = |Fea_T - Fea_S|`, `M = Att(Fea_I)`, `Fea_R = Fea_S * M`; returns what everything downstream reads.
     pub(super) fn attach(&mut self, b: &mut Builder, name: &str, student: ValueId) -> Result<ValueId> {
+        b.tap(&format!("{STUDENT}.{name}"), student)?;
         if !self.system.names.iter().any(|tap| tap == name) {
             return Ok(student);
         }
         let inconsistency = match self.teacher.get(name).copied() {
             Some(teacher) => {
+                b.tap(&format!("{TEACHER}.{name}"), teacher)?;
                 self.mimic(b, name, teacher, student)?;
                 let difference = b.sub(teacher, student)?;
-                b.abs(difference)?
+                let inconsistency = b.abs(difference)?;
+                b.tap(&format!("{INCONSISTENCY}.{name}"), inconsistency)?;
+                inconsistency
             }
             None => student,
         };
-        self.refine(b, name, inconsistency, student).context("tap", name)
+        let refined = self.refine(b, name, inconsistency, student).context("tap", name)?;
+        b.tap(&format!("{REFINED}.{name}"), refined)?;
+        Ok(refined)
     }
 
     fn mimic(&mut self, b: &mut Builder, name: &str, teacher: ValueId, student: ValueId) -> Result<()> {
@@ -72,8 +78,9 @@ impl<'a> Taps<'a> {
         let refined = if inlined.outputs.contains_key(attention::REFINED) {
             expect(b, &inlined, attention::REFINED, &shape)?
         } else {
-            let refined =
-                b.mul(student, inlined.output(attention::MAP).map_err(|e| e.into_kind(ErrorKind::Plugin))?)?;
+            let map = inlined.output(attention::MAP).map_err(|e| e.into_kind(ErrorKind::Plugin))?;
+            b.tap(&format!("{MAP}.{name}"), map)?;
+            let refined = b.mul(student, map)?;
             if b.shape(refined) != shape {
                 let found = b.shape(refined).to_vec();
                 return Err(Error::plugin(format!(

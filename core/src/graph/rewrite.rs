@@ -114,12 +114,12 @@ pub fn inline(b: &mut Builder, graph: &Graph, how: Inlining<'_>) -> Result<Inlin
                 }
             }
         };
-        for (old, new) in node.outputs.iter().zip(outputs) {
-            map[old.index()] = Some(new);
+        for (old, mut new) in node.outputs.iter().zip(outputs) {
             for tap in graph.taps.iter().filter(|tap| tap.value == *old) {
                 taps.insert(tap.name.clone(), new);
-                map[old.index()] = Some((how.redirect)(b, &tap.name, new)?);
+                new = (how.redirect)(b, &tap.name, new)?;
             }
+            map[old.index()] = Some(new);
         }
     }
     let outputs = graph.outputs.iter().map(|n| Ok((n.name.clone(), mapped(&map, n.value)?))).collect::<Result<_>>()?;

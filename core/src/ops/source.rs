@@ -22,14 +22,15 @@ pub(super) fn gradient(_: &Op, _: &mut GradientContext<'_>) -> Result<InputGradi
     Ok(Vec::new())
 }
 
-/// Inputs and variables are bound by the interpreter, which knows their values.
+/// Inputs and variables are bound by the interpreter, which knows their values. A fill is rounded as all results are: by the
+/// interpreter's precision.
 pub(super) fn evaluate(op: &Op, _: &[&Array]) -> Result<Vec<Array>> {
     match op {
         Op::Constant { value } => Ok(vec![Array::from(value)]),
         Op::Fill { dtype, shape, value } => {
             let n = shape.iter().product();
             Ok(vec![match dtype {
-                Dtype::F32 => Array::float(shape.clone(), vec![f64::from(*value as f32); n]),
+                Dtype::F32 => Array::float(shape.clone(), vec![*value; n]),
                 Dtype::I64 => Array::int(shape.clone(), vec![*value as i64; n]),
             }])
         }

@@ -21,9 +21,18 @@ pub fn fold_constants(graph: &Graph) -> Result<Graph> {
             return Ok(None);
         };
         let results = node.op.evaluate(&operands.iter().collect::<Vec<_>>())?;
-        let outputs = results.into_iter().map(|result| b.constant(result.to_host()?));
-        Ok(Some(outputs.collect::<Result<_>>()?))
+        Ok(Some(results.iter().map(|result| literal(b, result)).collect::<Result<_>>()?))
     })
+}
+
+/// A constant. One number, however often, stays a fill: it takes no memory and is not rounded before a backend knows its precision.
+fn literal(b: &mut Builder, value: &Array) -> Result<ValueId> {
+    match value.floats() {
+        Ok([first, rest @ ..]) if rest.iter().all(|x| x.to_bits() == first.to_bits()) => {
+            b.fill(value.shape.clone(), *first)
+        }
+        _ => b.constant(value.to_host()?),
+    }
 }
 
 fn constant(graph: &Graph, value: ValueId) -> Option<Array> {
@@ -50,5 +59,16 @@ mod tests {
         let after = super::super::remove_dead(&fold_constants(&before).unwrap()).unwrap();
         assert_eq!(after.nodes.len(), 3);
         assert_same(&before, &after, 0.0);
+    }
+
+    #[test]
+    fn one_number_stays_a_number_and_keeps_its_precision() {
+        let mut b = Builder::new("test");
+        let third = b.scalar(1.0 / 3.0).unwrap();
+        let wide = b.node(Op::Broadcast { shape: vec![2, 3] }, &[third]).unwrap();
+        b.output("y", wide).unwrap();
+        let after = super::super::remove_dead(&fold_constants(&b.finish()).unwrap()).unwrap();
+        let [Node { op: Op::Fill { shape, value, .. }, .. }] = &after.nodes[..] else { panic!("{after}") };
+        assert_eq!((shape.as_slice(), *value), ([2, 3].as_slice(), 1.0 / 3.0));
     }
 }

@@ -8,6 +8,7 @@ mod dataset;
 mod fragment;
 mod model;
 mod options;
+mod reference;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,7 @@ pub use dataset::{
 pub use fragment::{AttentionModule, FeatureRequest, MimickingHead, attention, head};
 pub use model::{Batch, Color, Fill, InputSpec, Model, ModelRequest, ModelSpec, Preprocessing, TapSpec};
 pub use options::{OptionKind, OptionSpec, OptionValue, Options};
+pub use reference::Reference;
 
 /// The kinds of component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

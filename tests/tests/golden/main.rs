@@ -1,0 +1,129 @@
+//! Models, attention modules and the whole boost against numbers computed with the official PyTorch implementations.
+//!
+//! Every case of the golden data whose class is known here runs through plugins loaded from their library files and through the
+//! booster, on the reference interpreter and on candle. Seed, shapes, batch and optimiser come from the data's index; the folder is
+//! the one that `MIMUS_GOLDEN` names, else `tests/golden`. Tolerances are those that the data's README states.
+
+mod attention;
+mod autoencoder;
+mod boosted;
+mod engine;
+mod ledger;
+mod memae;
+mod set;
+mod training;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use mimus_core::abi::Registry;
+use mimus_core::{Error, Result};
+use safetensors::SafeTensors;
+
+use engine::{Device, Engine, Oracle};
+use ledger::Ledger;
+use set::{Case, Set, Tensors};
+
+/// A case with what it takes to compute it.
+struct Subject<'a> {
+    case: &'a Case,
+    plugins: &'a Registry,
+    /// Parameters and buffers.
+    state: Tensors,
+    inputs: Tensors,
+}
+
+/// Cases that are computed alike.
+struct Family {
+    /// Whether it has a constructor's class.
+    knows: fn(&str) -> bool,
+    /// Compares everything that a case stores.
+    check: fn(&Subject<'_>, &mut dyn Engine, &mut Ledger<'_>) -> Result<()>,
+}
+
+const FAMILIES: [Family; 3] = [
+    Family { knows: memae::knows, check: memae::check },
+    Family { knows: attention::knows, check: attention::check },
+    Family { knows: boosted::knows, check: boosted::check },
+];
+
+fn family(class: &str) -> Option<&'static Family> {
+    FAMILIES.iter().find(|family| (family.knows)(class))
+}
+
+/// Where cases run: on the interpreter, and on the backends that are plugins.
+const ENGINES: [&str; 2] = [ORACLE, "candle"];
+
+/// The interpreter's name.
+const ORACLE: &str = "reference";
+
+/// What every trial needs.
+struct Golden {
+    set: Set,
+    plugins: Registry,
+}
+
+impl Golden {
+    fn open() -> Result<Self> {
+        let set = Set::open(|class| family(class).is_some())?;
+        Ok(Self { set, plugins: mimus_tests::plugins()? })
+    }
+
+    fn engine(&self, name: &str) -> Result<Box<dyn Engine>> {
+        match name {
+            ORACLE => Ok(Box::new(Oracle::new())),
+            backend => Ok(Box::new(Device::open(self.plugins.backend(backend)?)?)),
+        }
+    }
+
+    fn check(&self, name: &str, engine: &str) -> Result<()> {
+        let mut engine = self.engine(engine)?;
+        let case = self.set.cases.get(name).ok_or_else(|| Error::data("is not in the index"))?;
+        let family = family(case.class()).ok_or_else(|| Error::data("is of an unknown class"))?;
+        let stored = self.set.stored(case)?;
+        let mut ledger = Ledger::open(case, &stored, engine.arithmetic())?;
+        let (state, inputs) = (self.set.state(case)?, self.set.inputs(case)?);
+        (family.check)(&Subject { case, plugins: &self.plugins, state, inputs }, &mut *engine, &mut ledger)?;
+        ledger.close()
+    }
+
+    /// The generator bit for bit, without which no other comparison means anything.
+    fn check_generator(&self) -> Result<()> {
+        let bytes = self.set.generator()?;
+        let stored = SafeTensors::deserialize(&bytes).map_err(|error| Error::data(error.to_string()))?;
+        for (name, view) in stored.tensors() {
+            let made = self.set.generated(&name, view.shape())?;
+            if made.to_le_bytes() != view.data() {
+                return Err(Error::data(format!("`{name}` differs")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `<case> on <engine>` for all, and the generator.
+fn trials(golden: &Arc<Golden>) -> Vec<Trial> {
+    let generator = Arc::clone(golden);
+    let mut trials = vec![Trial::test("generator", move || generator.check_generator().map_err(Failed::from))];
+    for name in golden.set.cases.keys() {
+        for engine in ENGINES {
+            let (golden, name) = (Arc::clone(golden), name.clone());
+            trials.push(Trial::test(format!("{name} on {engine}"), move || {
+                golden.check(&name, engine).map_err(Failed::from)
+            }));
+        }
+    }
+    trials
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    match Golden::open() {
+        Ok(golden) => libtest_mimic::run(&arguments, trials(&Arc::new(golden))).exit_code(),
+        Err(error) => {
+            let failed = Trial::test("golden data", move || Err(Failed::from(error)));
+            libtest_mimic::run(&arguments, vec![failed]).exit_code()
+        }
+    }
+}
