@@ -321,8 +321,8 @@ fn select(inputs: &[&Array]) -> Result<Array> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::testing::{check_gradient, evaluate, extents, random};
+pub(super) mod differentiable {
+    use super::super::testing::{Case, extents, random};
     use super::*;
     use crate::random::Stream;
 
@@ -333,9 +333,22 @@ mod tests {
         Array::float(shape, signed)
     }
 
-    #[test]
-    fn unary_gradients_agree_with_finite_differences() {
-        let mut stream = Stream::keyed("unary");
+    pub(in crate::ops) fn cases(stream: &mut Stream) -> Vec<Case> {
+        let mut cases = unary(stream);
+        let shapes = [(vec![2, 3], vec![2, 3]), (vec![2, 1, 3], vec![4, 1]), (vec![], vec![2, 2]), (vec![3], vec![1])];
+        for op in [Op::Add {}, Op::Sub {}, Op::Mul {}, Op::Div {}, Op::Maximum {}, Op::Minimum {}] {
+            for (a, b) in &shapes {
+                cases.push(Case::new(op.clone(), [random(stream, a, [0.5, 2.0]), random(stream, b, [0.5, 2.0])]));
+            }
+        }
+        // A condition is 0 or not: half of them would change if they were moved.
+        let condition = Array::float([2, 1], vec![0.0, 1.0]);
+        let arrays = vec![condition, smooth(stream, &[3]), smooth(stream, &[2, 3])];
+        cases.push(Case { op: Op::Select {}, arrays, held: &[0] });
+        cases
+    }
+
+    fn unary(stream: &mut Stream) -> Vec<Case> {
         let any = [
             Op::Neg {},
             Op::Abs {},
@@ -346,35 +359,27 @@ mod tests {
             Op::LeakyRelu { slope: 0.2 },
             Op::Elu { alpha: 1.3 },
             Op::Clamp { min: -0.1, max: 0.1 },
+            Op::Clamp { min: -1.0, max: 0.1 },
             Op::Pow { exponent: 2.0 },
         ];
+        let positive = [Op::Log {}, Op::Sqrt {}, Op::Pow { exponent: -0.5 }];
+        let mut cases = Vec::new();
         for op in any {
-            let shape = extents(&mut stream, 3, 3);
-            check_gradient(&[smooth(&mut stream, &shape)], |b, x| b.node(op.clone(), x));
+            let shape = extents(stream, 3, 3);
+            cases.push(Case::new(op, [smooth(stream, &shape)]));
         }
-        for op in [Op::Log {}, Op::Sqrt {}, Op::Pow { exponent: -0.5 }] {
-            check_gradient(&[random(&mut stream, &[2, 3], [0.5, 2.0])], |b, x| b.node(op.clone(), x));
+        for op in positive {
+            let shape = extents(stream, 2, 4);
+            cases.push(Case::new(op, [random(stream, &shape, [0.5, 2.0])]));
         }
+        cases
     }
+}
 
-    #[test]
-    fn broadcast_gradients_agree_with_finite_differences() {
-        let mut stream = Stream::keyed("binary");
-        for op in [Op::Add {}, Op::Sub {}, Op::Mul {}, Op::Div {}, Op::Maximum {}, Op::Minimum {}] {
-            for (a, b) in
-                [(vec![2, 3], vec![2, 3]), (vec![2, 1, 3], vec![4, 1]), (vec![], vec![2, 2]), (vec![3], vec![1])]
-            {
-                let arrays = [random(&mut stream, &a, [0.5, 2.0]), random(&mut stream, &b, [0.5, 2.0])];
-                check_gradient(&arrays, |b, x| b.node(op.clone(), x));
-            }
-        }
-        let arrays = [smooth(&mut stream, &[2, 1]), smooth(&mut stream, &[3]), smooth(&mut stream, &[2, 3])];
-        check_gradient(&arrays, |b, x| {
-            let zero = b.scalar(0.0)?;
-            let condition = b.less(zero, x[0])?;
-            b.select(condition, x[1], x[2])
-        });
-    }
+#[cfg(test)]
+mod tests {
+    use super::super::testing::evaluate;
+    use super::*;
 
     #[test]
     fn values_at_the_kinks_are_those_that_the_table_promises() {

@@ -80,20 +80,27 @@ pub(super) fn evaluate(op: &Op, inputs: &[&Array]) -> Result<Vec<Array>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::testing::{check_gradient, random};
+pub(super) mod differentiable {
+    use super::super::testing::{Case, extents, random};
     use super::*;
     use crate::random::Stream;
 
-    #[test]
-    fn gradients_agree_with_finite_differences_for_every_storage() {
-        let mut stream = Stream::keyed("matmul");
+    pub(in crate::ops) fn cases(stream: &mut Stream) -> Vec<Case> {
+        let mut cases = Vec::new();
         for (transpose_a, transpose_b) in [(false, false), (true, false), (false, true), (true, true)] {
-            let a = random(&mut stream, if transpose_a { &[2, 4, 3] } else { &[2, 3, 4] }, [-1.0, 1.0]);
-            let b = random(&mut stream, if transpose_b { &[2, 5, 4] } else { &[2, 4, 5] }, [-1.0, 1.0]);
-            check_gradient(&[a, b], |b, x| b.node(Op::MatMul { transpose_a, transpose_b }, x));
+            let extents = extents(stream, 4, 4);
+            let [lead, m, k, n] = extents[..] else { unreachable!() };
+            let a = random(stream, &if transpose_a { [lead, k, m] } else { [lead, m, k] }, [-1.0, 1.0]);
+            let b = random(stream, &if transpose_b { [lead, n, k] } else { [lead, k, n] }, [-1.0, 1.0]);
+            cases.push(Case::new(Op::MatMul { transpose_a, transpose_b }, [a, b]));
         }
+        cases
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn the_product_of_two_small_matrices() {

@@ -202,31 +202,32 @@ fn batch_norm_train_grad(inputs: &[&Array], eps: f64) -> Result<Vec<Array>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::testing::{check_gradient, random};
+pub(super) mod differentiable {
+    use super::super::testing::{Case, extents, random};
     use super::*;
     use crate::random::Stream;
 
-    #[test]
-    fn softmax_gradients_agree_with_finite_differences() {
-        let mut stream = Stream::keyed("softmax");
+    pub(in crate::ops) fn cases(stream: &mut Stream) -> Vec<Case> {
+        let mut cases = Vec::new();
         for axis in 0..3 {
-            let x = random(&mut stream, &[2, 3, 2], [-2.0, 2.0]);
-            check_gradient(std::slice::from_ref(&x), |b, x| b.softmax(x[0], axis));
-            check_gradient(&[x], |b, x| b.log_softmax(x[0], axis));
+            for op in [Op::Softmax { axis }, Op::LogSoftmax { axis }] {
+                let shape = extents(stream, 3, 4);
+                cases.push(Case::new(op, [random(stream, &shape, [-2.0, 2.0])]));
+            }
         }
+        for x in [vec![2, 3, 2, 2], vec![4, 3], vec![2, 3, 3]] {
+            let x = random(stream, &x, [-1.0, 1.0]);
+            let [weight, bias, mean, var] = [0.5, -0.5, -0.5, 0.5].map(|lo| random(stream, &[3], [lo, lo + 1.0]));
+            cases.push(Case::new(Op::BatchNormTrain { eps: 1e-5 }, [x.clone(), weight.clone(), bias.clone()]));
+            cases.push(Case::new(Op::BatchNorm { eps: 1e-5 }, [x, weight, bias, mean, var]));
+        }
+        cases
     }
+}
 
-    #[test]
-    fn batch_norm_gradients_agree_with_finite_differences() {
-        let mut stream = Stream::keyed("batch norm");
-        let mut vector = |lo| random(&mut stream, &[3], [lo, lo + 1.0]);
-        let (weight, bias, mean, var) = (vector(0.5), vector(-0.5), vector(-0.5), vector(0.5));
-        let x = random(&mut stream, &[2, 3, 2, 2], [-1.0, 1.0]);
-        let arrays = [x, weight, bias, mean, var];
-        check_gradient(&arrays[..3], |b, x| Ok(b.nodes(Op::BatchNormTrain { eps: 1e-5 }, x)?[0]));
-        check_gradient(&arrays, |b, x| b.node(Op::BatchNorm { eps: 1e-5 }, x));
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn large_logits_do_not_overflow() {

@@ -151,34 +151,45 @@ pub(super) fn evaluate(op: &Op, inputs: &[&Array]) -> Result<Vec<Array>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::testing::{check_gradient, random};
+pub(super) mod differentiable {
+    use super::super::testing::{Case, random};
     use super::*;
     use crate::random::Stream;
 
-    #[test]
-    fn gradients_agree_with_finite_differences() {
-        let mut stream = Stream::keyed("pool");
+    pub(in crate::ops) fn cases(stream: &mut Stream) -> Vec<Case> {
         let geometries = [
             (vec![3], vec![2], vec![1]),
             (vec![2, 3], vec![1, 2], vec![1, 0]),
             (vec![2, 2, 2], vec![1, 1, 2], vec![0, 1, 1]),
         ];
-        for (kernel, stride, padding) in geometries {
-            let shape = [&[2, 2], &[5, 4, 3][..kernel.len()]].concat();
-            let x = random(&mut stream, &shape, [-1.0, 1.0]);
-            check_gradient(std::slice::from_ref(&x), |b, x| b.max_pool(x[0], &kernel, &stride, &padding));
-            for count_include_pad in [true, false] {
-                let op = Op::AvgPool {
-                    kernel: kernel.clone(),
-                    stride: stride.clone(),
-                    padding: padding.clone(),
-                    count_include_pad,
-                };
-                check_gradient(std::slice::from_ref(&x), |b, x| b.node(op.clone(), x));
-            }
-        }
+        geometries
+            .into_iter()
+            .flat_map(|(kernel, stride, padding)| window(stream, &kernel, &stride, &padding))
+            .collect()
     }
+
+    fn window(stream: &mut Stream, kernel: &[usize], stride: &[usize], padding: &[usize]) -> Vec<Case> {
+        let (kernel, stride, padding) = (|| kernel.to_vec(), || stride.to_vec(), || padding.to_vec());
+        let size = [5, 4, 3][..kernel().len()].to_vec();
+        let x = random(stream, &[&[2, 2], size.as_slice()].concat(), [-1.0, 1.0]);
+        let max = Op::MaxPool { kernel: kernel(), stride: stride(), padding: padding() };
+        let mut cases = vec![Case::new(max, [x.clone()])];
+        for count_include_pad in [true, false] {
+            let op = Op::AvgPool { kernel: kernel(), stride: stride(), padding: padding(), count_include_pad };
+            let dy = random(stream, &op.infer(&[&x.ty()]).unwrap()[0].shape, [-1.0, 1.0]);
+            cases.push(Case::new(op, [x.clone()]));
+            let size = size.clone();
+            let op =
+                Op::AvgPoolGrad { size, kernel: kernel(), stride: stride(), padding: padding(), count_include_pad };
+            cases.push(Case::new(op, [dy]));
+        }
+        cases
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn padding_counts_in_the_average_only_if_asked() {

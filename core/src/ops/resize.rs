@@ -95,22 +95,30 @@ pub(super) fn evaluate(op: &Op, inputs: &[&Array]) -> Result<Vec<Array>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::testing::{check_gradient, random};
+pub(super) mod differentiable {
+    use super::super::testing::{Case, extents, random};
     use super::*;
     use crate::random::Stream;
 
-    #[test]
-    fn gradients_agree_with_finite_differences() {
-        let mut stream = Stream::keyed("resize");
-        let modes = [(Mode::Nearest, false), (Mode::Linear, false), (Mode::Linear, true)];
-        for (mode, align_corners) in modes {
-            for (from, to) in [(vec![3], vec![7]), (vec![4, 3], vec![2, 6]), (vec![2, 3, 2], vec![4, 2, 3])] {
-                let x = random(&mut stream, &[&[2, 1], from.as_slice()].concat(), [-1.0, 1.0]);
-                check_gradient(&[x], |b, x| b.resize(x[0], &to, mode, align_corners));
+    pub(in crate::ops) fn cases(stream: &mut Stream) -> Vec<Case> {
+        let mut cases = Vec::new();
+        for (mode, align_corners) in [(Mode::Nearest, false), (Mode::Linear, false), (Mode::Linear, true)] {
+            for rank in 1..4 {
+                let (from, to) = (extents(stream, rank, 4), extents(stream, rank, 7));
+                let x = |size: &[usize]| [&[2, 1], size].concat();
+                let resize = Op::Resize { size: to.clone(), mode, align_corners };
+                cases.push(Case::new(resize, [random(stream, &x(&from), [-1.0, 1.0])]));
+                let back = Op::ResizeGrad { size: from, mode, align_corners };
+                cases.push(Case::new(back, [random(stream, &x(&to), [-1.0, 1.0])]));
             }
         }
+        cases
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn values_are_those_of_interpolate() {
