@@ -2,18 +2,21 @@
 //!
 //! Throughout, a larger score means more anomalous, a sample is called anomalous where its score is *at or above* the
 //! threshold, and samples with equal scores (`-0.0` equals `0.0`) pass a threshold together. Nothing is rescaled,
-//! clamped, binned or sampled.
+//! clamped or sampled; only confidence intervals come from bins.
 //!
 //! - [`Ranking::of`]: AUROC, average precision and F1max of images or frames.
 //! - [`PixelScores`]: the same of pixels, and AUPRO, image by image over a whole category.
+//! - [`PixelBins`]: about the same of images drawn with repetition, for confidence intervals.
 //! - [`Regions::label`]: the 8-connected regions of a mask.
 
+mod binned;
 mod overlap;
 mod pixel;
 mod ranking;
 mod regions;
 mod value;
 
+pub use binned::{BinnedImage, PixelBins};
 pub use pixel::{PixelMetrics, PixelScores};
 pub use ranking::Ranking;
 pub use regions::Regions;

@@ -45,7 +45,7 @@ impl RegionOverlap {
 }
 
 /// The mean over `0..limit` of a ramp that is 0 up to `before`, 1 from `after` on, and straight between.
-fn share_of_limit(limit: f64, before: f64, after: f64) -> f64 {
+pub(super) fn share_of_limit(limit: f64, before: f64, after: f64) -> f64 {
     if limit <= before {
         0.0
     } else if limit >= after {

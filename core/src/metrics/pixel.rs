@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::overlap::RegionOverlap;
 use super::ranking::{Sweep, Tie, not_a_number};
 use super::regions::check_size;
-use super::{Metric, Ranking, Regions};
+use super::{Metric, PixelBins, Ranking, Regions};
 use crate::error::{Error, Result};
 
 /// The pixel metrics of one category.
@@ -73,6 +73,20 @@ impl PixelScores {
         Ok(())
     }
 
+    /// Bins whose edges are `count` quantiles of the normal and `count` of the anomalous scores, for resampling.
+    pub fn bins(&mut self, count: usize) -> PixelBins {
+        self.sort();
+        let mut edges = quantiles(&self.normal, count, |key| *key);
+        edges.extend(quantiles(&self.anomalous, count, |pixel| (pixel >> 32) as u32));
+        PixelBins::new(edges)
+    }
+
+    /// Equal elements are indistinguishable, so the order does not depend on the number of threads.
+    fn sort(&mut self) {
+        self.normal.par_sort_unstable();
+        self.anomalous.par_sort_unstable();
+    }
+
     /// The metrics of all images; AUPRO up to the false positive rate `limit` (0.3 for MVTec AD).
     ///
     /// # Errors
@@ -82,9 +96,7 @@ impl PixelScores {
             return Err(Error::config(format!("the limit of AUPRO is {limit}, outside (0, 1]"))
                 .hint("0.3 is the usual limit, 0.05 the strict one"));
         }
-        // Equal elements are indistinguishable, so the order does not depend on the number of threads.
-        self.normal.par_sort_unstable();
-        self.anomalous.par_sort_unstable();
+        self.sort();
         let normal = self.normal.len() as u64;
         let mut overlap = RegionOverlap::new(self.region_sizes.len(), normal, limit);
         let mut sweep = Sweep::new(self.anomalous.len() as u64, normal);
@@ -103,6 +115,12 @@ impl PixelScores {
     }
 }
 
+/// At most `count` evenly spaced elements.
+fn quantiles<T>(sorted: &[T], count: usize, key: impl Fn(&T) -> u32) -> Vec<u32> {
+    let count = count.min(sorted.len());
+    (0..count).map(|i| key(&sorted[i * sorted.len() / count])).collect()
+}
+
 /// The bits of an anomalous pixel that hold its region.
 const REGION: u64 = u32::MAX as u64;
 
@@ -116,7 +134,7 @@ fn take_from_end(sorted: &mut &[u32], taken: impl Fn(u32) -> bool) -> u64 {
 
 /// An integer that orders as the score does: the bits of an IEEE number order by magnitude below the sign, so negative ones
 /// are complemented and the others moved above them. Adding zero makes `-0.0` and `0.0` one key.
-fn key_of(score: f32) -> u32 {
+pub(super) fn key_of(score: f32) -> u32 {
     let bits = (score + 0.0).to_bits();
     if bits & SIGN == 0 { bits | SIGN } else { !bits }
 }
