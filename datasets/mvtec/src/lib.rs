@@ -21,11 +21,9 @@
 mod folder;
 mod index;
 mod masks;
-mod picture;
 mod survey;
 #[cfg(test)]
 mod tests;
-mod truncation;
 
 use std::path::Path;
 
@@ -78,7 +76,7 @@ impl OpenDataset for Folders {
             Error::data(format!("group {group} has no sample {sample} in split {split:?}"))
                 .hint("read by the index's positions")
         })?;
-        let pixels = picture::read(&info.path)?;
+        let pixels = mimus_decode::read(&info.path)?;
         let mask = info.mask.as_deref().map(|path| masks::read(path, info, &pixels)).transpose()?;
         Ok(Sample { pixels, mask })
     }

@@ -8,7 +8,7 @@ use mimus_core::{Error, Result};
 use serde_bytes::ByteBuf;
 
 use crate::folder;
-use crate::picture::{self, Picture};
+use mimus_decode::Picture;
 
 /// The folder of a category that holds masks, a folder a defect.
 pub(crate) const FOLDER: &str = "ground_truth";
@@ -130,7 +130,7 @@ fn named(category: &Path, files: &[PathBuf]) -> String {
 /// # Errors
 /// If it cannot be decoded, has another size than its image, or marks something on a normal image.
 pub(crate) fn read(path: &Path, sample: &SampleInfo, pixels: &Pixels) -> Result<ByteBuf> {
-    let Picture { pixels: mask, lossy } = picture::decode(path)?;
+    let Picture { pixels: mask, lossy } = mimus_decode::decode(path)?;
     check_size(path, [mask.width, mask.height], &sample.path, [pixels.width, pixels.height])?;
     let least = if lossy { LOSSY_THRESHOLD } else { 1 };
     let anomalous = |pixel: &[u8]| u8::from(pixel.iter().any(|value| *value >= least));

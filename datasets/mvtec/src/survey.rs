@@ -7,7 +7,7 @@ use mimus_core::{Context, Result};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::{masks, picture};
+use crate::masks;
 
 /// What one look at a file says.
 struct Seen {
@@ -48,6 +48,6 @@ fn pair(sample: &SampleInfo) -> Result<[Option<Seen>; 2]> {
 }
 
 fn look(path: &Path) -> Result<Seen> {
-    let bytes = picture::bytes(path)?;
-    Ok(Seen { digest: Sha256::digest(&bytes).into(), bytes: bytes.len() as u64, size: picture::size(path, &bytes)? })
+    let bytes = mimus_decode::bytes(path)?;
+    Ok(Seen { digest: Sha256::digest(&bytes).into(), bytes: bytes.len() as u64, size: mimus_decode::size(path, &bytes)? })
 }

@@ -1,4 +1,7 @@
-//! Decodes PNG, JPEG and BMP into 8-bit pixels, and refuses what 8 bits cannot hold.
+//! Decodes PNG, JPEG and BMP into 8-bit pixels, and refuses what 8 bits cannot hold: for data sets and for single files alike.
+#![forbid(unsafe_code)]
+
+mod truncation;
 
 use std::fs;
 use std::io::Cursor;
@@ -9,21 +12,22 @@ use mimus_core::plugin::Pixels;
 use mimus_core::{Error, ErrorKind, Result};
 use serde_bytes::ByteBuf;
 
-use crate::truncation;
-
 /// More pixels than any camera has: a header that says so is damaged, and believing it would exhaust the memory.
 const MOST_PIXELS: u64 = 1 << 30;
 
 /// A decoded file.
-pub(crate) struct Picture {
+pub struct Picture {
     /// Gray or RGB.
-    pub(crate) pixels: Pixels,
+    pub pixels: Pixels,
     /// Whether its format loses information.
-    pub(crate) lossy: bool,
+    pub lossy: bool,
 }
 
 /// The bytes of a file.
-pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>> {
+///
+/// # Errors
+/// If it cannot be read, or is empty.
+pub fn bytes(path: &Path) -> Result<Vec<u8>> {
     let bytes = fs::read(path).map_err(|error| {
         Error::io("cannot be read", path, &error)
             .into_kind(ErrorKind::Data)
@@ -39,7 +43,7 @@ pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// If the bytes are no PNG, JPEG or BMP, are cut short, or hold anything but 8 bits a channel.
-pub(crate) fn size(path: &Path, bytes: &[u8]) -> Result<[usize; 2]> {
+pub fn size(path: &Path, bytes: &[u8]) -> Result<[usize; 2]> {
     let (decoder, _) = decoder(path, bytes)?;
     let (width, height) = decoder.dimensions();
     Ok([width as usize, height as usize])
@@ -49,7 +53,7 @@ pub(crate) fn size(path: &Path, bytes: &[u8]) -> Result<[usize; 2]> {
 ///
 /// # Errors
 /// As [`size`], and if the compressed data is damaged.
-pub(crate) fn read(path: &Path) -> Result<Pixels> {
+pub fn read(path: &Path) -> Result<Pixels> {
     Ok(decode(path)?.pixels)
 }
 
@@ -57,7 +61,7 @@ pub(crate) fn read(path: &Path) -> Result<Pixels> {
 ///
 /// # Errors
 /// As [`read`].
-pub(crate) fn decode(path: &Path) -> Result<Picture> {
+pub fn decode(path: &Path) -> Result<Picture> {
     let bytes = bytes(path)?;
     let (decoder, format) = decoder(path, &bytes)?;
     let image = DynamicImage::from_decoder(decoder).map_err(|error| damaged(path, &error))?;

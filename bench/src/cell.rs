@@ -1,0 +1,307 @@
+//! One cell: a variant of a model on a group with a seed, trained, calibrated and scored, each at most once.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use mimus_core::boost::{Programs, STUDENT, TEACHER};
+use mimus_core::plugin::{Group, ModelRequest, ModelSpec};
+use mimus_core::train::STATE_PREFIX;
+use mimus_core::{Error, ErrorKind, HostTensor, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::config::StudentInit;
+use crate::cost::{self, Cost};
+use crate::folder::{Folder, plain};
+use crate::material::Material;
+use crate::plan::{Plan, Recipe, Variant};
+use crate::scorer::Scorer;
+use crate::store::{self, Checkpoint, Tensors};
+use crate::trainer::Training;
+use crate::{files, images};
+
+/// Everything that the cells of one model on one group share.
+pub(crate) struct Workshop<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) folder: &'a Folder,
+    pub(crate) model: usize,
+    pub(crate) group: usize,
+    pub(crate) spec: ModelSpec,
+    request: ModelRequest,
+}
+
+/// What scoring leaves behind.
+pub(crate) struct Scores {
+    /// One for each test image.
+    pub(crate) scores: Vec<f32>,
+    /// Maps `[N, H, W]` of the model's input, if the model has them.
+    pub(crate) maps: Option<HostTensor>,
+    /// Scores of the held-out normal images.
+    pub(crate) normal: Vec<f32>,
+    /// Values of the calibration's buffers.
+    pub(crate) calibration: Tensors,
+    pub(crate) cost: Cost,
+}
+
+/// Seconds of training so far.
+#[derive(Default, Serialize, Deserialize)]
+struct Effort {
+    seconds: f64,
+}
+
+const CHECKPOINT: &str = "checkpoint.safetensors";
+const SCORE: &str = "score";
+const MAPS: &str = "score_map";
+const NORMAL: &str = "normal_score";
+
+impl<'a> Workshop<'a> {
+    /// Asks the model what it is.
+    pub(crate) fn new(plan: &'a Plan, folder: &'a Folder, model: usize, group: usize) -> Result<Self> {
+        let request = plan.request(model);
+        let spec = plan.models[model].part.component.describe(&request)?;
+        Ok(Self { plan, folder, model, group, spec, request })
+    }
+
+    pub(crate) fn data(&self) -> &Group {
+        &self.plan.data.index().groups[self.group]
+    }
+
+    /// Training and evaluation program of a variant.
+    fn programs(&self, variant: &Variant) -> Result<Programs> {
+        variant.recipe.programs(&self.spec, &self.plan.config.boost)
+    }
+
+    fn epochs(&self, variant: &Variant) -> usize {
+        let epochs = self.plan.config.train.epochs;
+        if matches!(variant.recipe, Recipe::BaselineTwice) { 2 * epochs } else { epochs }
+    }
+
+    /// Units of work for the progress: images that training sees.
+    pub(crate) fn work(plan: &Plan, group: usize, variant: &Variant) -> u64 {
+        let factor = if matches!(variant.recipe, Recipe::BaselineTwice) { 2 } else { 1 };
+        (plan.data.index().groups[group].train.len() * plan.config.train.epochs * factor) as u64
+    }
+
+    /// Hash of all that the trained variables depend on.
+    fn training_key(&self, variant: &Variant, seed: u64) -> Result<String> {
+        let (plan, config) = (self.plan, &self.plan.config);
+        let optimizer = config.train.optimizer.as_ref().unwrap_or(&self.spec.optimizer);
+        let learning_rate = config.train.learning_rate.unwrap_or(self.spec.learning_rate);
+        let data = (&plan.dataset, &plan.data.index().fingerprint, &self.data().name, &config.input);
+        let training = (&config.train, optimizer, learning_rate, self.epochs(variant), seed);
+        let boosted = match &variant.recipe {
+            Recipe::Baseline | Recipe::BaselineTwice => None,
+            Recipe::Boosted(boosted) => {
+                let how = &config.boost;
+                let options = (&how.taps, how.mimicking_weight, how.student_init, how.train_attention);
+                Some((&boosted.attention, &boosted.head, options))
+            }
+        };
+        let model = &plan.models[self.model].part;
+        key(&(&plan.program, plan.backend_key(), model, data, training, boosted))
+    }
+
+    fn name(&self, variant: &str, seed: u64, key: &str) -> String {
+        let label = &self.plan.models[self.model].label;
+        let short = key.get(..16).unwrap_or(key);
+        plain(&format!("{label}-{}-{variant}-s{seed}-{short}", self.data().name))
+    }
+
+    fn trained(&self, variant: &Variant, seed: u64) -> Result<PathBuf> {
+        let key = self.training_key(variant, seed)?;
+        // Variants that differ in their score alone share a training.
+        let family = match &variant.recipe {
+            Recipe::Boosted(boosted) => {
+                let head = boosted.head.as_ref().map_or("none", |head| head.name.as_str());
+                format!("{}+{head}", boosted.attention.name)
+            }
+            _ => variant.name.clone(),
+        };
+        Ok(self.folder.path("trained").join(self.name(&family, seed, &key)))
+    }
+
+    fn scored(&self, variant: &Variant, seed: u64) -> Result<PathBuf> {
+        let lambda = match &variant.recipe {
+            Recipe::Boosted(boosted) => Some((boosted.lambda, self.plan.config.boost.normalize)),
+            _ => None,
+        };
+        let key = key(&(self.training_key(variant, seed)?, lambda))?;
+        Ok(self.folder.path("cells").join(self.name(&variant.name, seed, &key)))
+    }
+
+    /// Whether training has reached its end.
+    pub(crate) fn is_trained(&self, variant: &Variant, seed: u64) -> Result<bool> {
+        let checkpoint = Checkpoint::load(&self.trained(variant, seed)?.join(CHECKPOINT))?;
+        Ok(checkpoint.is_some_and(|checkpoint| checkpoint.epochs >= self.epochs(variant)))
+    }
+
+    /// Trains a variant, or takes what an earlier process reached. `progress` is told of each epoch: its number and its mean loss.
+    pub(crate) fn train(
+        &self,
+        variant: &Variant,
+        seed: u64,
+        material: &Material,
+        progress: &mut dyn FnMut(usize, f64),
+    ) -> Result<Checkpoint> {
+        let folder = self.trained(variant, seed)?;
+        let path = folder.join(CHECKPOINT);
+        let epochs = self.epochs(variant);
+        if let Some(checkpoint) = Checkpoint::load(&path)?.filter(|checkpoint| checkpoint.epochs >= epochs) {
+            return Ok(checkpoint);
+        }
+        let programs = self.programs(variant)?;
+        let training = Training {
+            model: self.plan.models[self.model].part.component,
+            request: &self.request,
+            spec: &self.spec,
+            program: &programs.train,
+            options: &self.plan.config.train,
+            epochs,
+            seed,
+            pictures: &material.fit.pictures,
+            names: &material.fit.names,
+            first: &self.first(variant, seed)?,
+        };
+        let effort = folder.join("effort.json");
+        let before: Effort = read_json(&effort)?;
+        let start = Instant::now();
+        let mut trouble = Ok(());
+        let checkpoint = training.run(self.plan.session()?.as_mut(), &path, &mut |epoch, loss| {
+            let seconds = before.seconds + start.elapsed().as_secs_f64();
+            if trouble.is_ok() {
+                trouble = write_json(&effort, &Effort { seconds });
+            }
+            progress(epoch, loss);
+        })?;
+        trouble.map(|()| checkpoint)
+    }
+
+    /// The values with which a variant begins, where they are not drawn: the teacher's, and the student's on request.
+    fn first(&self, variant: &Variant, seed: u64) -> Result<Tensors> {
+        let mut first = Tensors::new();
+        if !matches!(variant.recipe, Recipe::Boosted(_)) {
+            return Ok(first);
+        }
+        let path = self.trained(&self.plan.variants[0], seed)?.join(CHECKPOINT);
+        let teacher = Checkpoint::load(&path)?.filter(|teacher| teacher.epochs >= self.plan.config.train.epochs);
+        let teacher = teacher.ok_or_else(|| {
+            Error::new(ErrorKind::Io, "its teacher, the baseline with the same seed, is not trained")
+        })?;
+        for (name, value) in teacher.variables.iter().filter(|(name, _)| !name.starts_with(STATE_PREFIX)) {
+            first.insert(format!("{TEACHER}.{name}"), value.clone());
+            if self.plan.config.boost.student_init == StudentInit::Teacher {
+                first.insert(format!("{STUDENT}.{name}"), value.clone());
+            }
+        }
+        Ok(first)
+    }
+
+    /// What an earlier process scored, if it did.
+    pub(crate) fn finished(&self, variant: &Variant, seed: u64) -> Result<Option<Scores>> {
+        let folder = self.scored(variant, seed)?;
+        let Some((tensors, ())) = store::load(&folder.join("scores.safetensors"))? else { return Ok(None) };
+        let cost = read_json(&folder.join("cost.json"))?;
+        let list = |name: &str| {
+            let tensor = tensors.get(name).ok_or_else(|| Error::new(ErrorKind::Io, format!("has no `{name}`")));
+            Ok::<_, Error>(tensor?.as_f32()?.to_vec())
+        };
+        let (scores, normal) = (list(SCORE)?, list(NORMAL)?);
+        let maps = tensors.get(MAPS).cloned();
+        let rest = tensors.into_iter().filter(|(name, _)| ![SCORE, MAPS, NORMAL].contains(&name.as_str()));
+        Ok(Some(Scores { scores, maps, normal, calibration: rest.collect(), cost }))
+    }
+
+    /// Calibrates on held-out images, scores the test images, and keeps both.
+    pub(crate) fn score(
+        &self,
+        variant: &Variant,
+        seed: u64,
+        checkpoint: &Checkpoint,
+        material: &Material,
+    ) -> Result<Scores> {
+        let programs = self.programs(variant)?;
+        let mut session = self.plan.session()?;
+        let mut scorer = Scorer::new(session.as_mut(), &self.spec, &programs.eval, &checkpoint.variables)?;
+        let calibration = scorer.calibrate(&material.held.pictures)?;
+        let mut normal = Vec::new();
+        scorer.scores(&material.held.pictures, &material.held.names, |_, scored| {
+            normal.push(scored.score);
+            Ok(())
+        })?;
+        let (mut scores, mut values) = (Vec::new(), Vec::new());
+        let start = Instant::now();
+        scorer.scores(&material.test.pictures, &material.test.names, |_, scored| {
+            scores.push(scored.score);
+            values.extend(scored.map.into_iter().flatten());
+            Ok(())
+        })?;
+        let score_ms = 1e3 * start.elapsed().as_secs_f64() / scores.len().max(1) as f64;
+        let maps = match values.len() {
+            0 => None,
+            _ => Some(HostTensor::f32([scores.len(), self.request.height, self.request.width], values)?),
+        };
+        let effort: Effort = read_json(&self.trained(variant, seed)?.join("effort.json"))?;
+        let cost = Cost { train_seconds: effort.seconds, score_ms, peak_mib: cost::peak_mib() };
+        let scores = Scores { scores, maps, normal, calibration, cost };
+        self.keep(variant, seed, &scores)?;
+        Ok(scores)
+    }
+
+    /// The scores come last: where they are, the cell is finished.
+    fn keep(&self, variant: &Variant, seed: u64, scores: &Scores) -> Result<()> {
+        let folder = self.scored(variant, seed)?;
+        let mut tensors = scores.calibration.clone();
+        for (name, list) in [(SCORE, &scores.scores), (NORMAL, &scores.normal)] {
+            tensors.insert(name.to_owned(), HostTensor::f32([list.len()], list.clone())?);
+        }
+        tensors.extend(scores.maps.iter().map(|maps| (MAPS.to_owned(), maps.clone())));
+        write_json(&folder.join("cost.json"), &scores.cost)?;
+        store::save(&folder.join("scores.safetensors"), &tensors, &())
+    }
+
+    /// A scorer of a finished cell, for other pictures than the data set's.
+    pub(crate) fn scorer<'s>(
+        &'s self,
+        session: &'s mut dyn mimus_core::plugin::Session,
+        variant: &Variant,
+        seed: u64,
+    ) -> Result<(Scorer<'s>, Scores)> {
+        let untrained = || {
+            Error::config(format!("the variant `{}` with seed {seed} is not trained yet", variant.name))
+                .hint("run `mimus bench` with this configuration first")
+        };
+        let scores = self.finished(variant, seed)?.ok_or_else(untrained)?;
+        let path = self.trained(variant, seed)?.join(CHECKPOINT);
+        let mut variables = Checkpoint::load(&path)?.ok_or_else(untrained)?.variables;
+        variables.extend(scores.calibration.clone());
+        let scorer = Scorer::new(session, &self.spec, &self.programs(variant)?.eval, &variables)?;
+        Ok((scorer, scores))
+    }
+
+    /// Height and width of the model's input.
+    pub(crate) fn size(&self) -> [usize; 2] {
+        [self.request.height, self.request.width]
+    }
+
+    /// A picture as the model sees it.
+    pub(crate) fn prepare(&self, pixels: &mimus_core::plugin::Pixels) -> Result<images::Picture> {
+        images::picture(pixels, None, &self.spec.preprocessing, self.size())
+    }
+}
+
+fn key(content: &impl Serialize) -> Result<String> {
+    let text = serde_json::to_string(content).map_err(|error| Error::config(error.to_string()))?;
+    Ok(files::digest(text.as_bytes()))
+}
+
+fn write_json(path: &std::path::Path, value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string(value).map_err(|error| Error::new(ErrorKind::Io, error.to_string()))?;
+    files::write(path, text.as_bytes())
+}
+
+/// The default if there is no file.
+fn read_json<T: Default + for<'de> Deserialize<'de>>(path: &std::path::Path) -> Result<T> {
+    let Some(bytes) = files::read(path)? else { return Ok(T::default()) };
+    serde_json::from_slice(&bytes).map_err(|error| {
+        Error::new(ErrorKind::Io, error.to_string()).with("file", path.display()).hint("remove the file")
+    })
+}

@@ -1,0 +1,86 @@
+//! `mimus graph`: how a person checks what a boost does to a model.
+
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use mimus_core::train::train_step;
+use mimus_core::{Error, Result};
+
+use super::Source;
+use crate::plan::{Recipe, position};
+use crate::plugins::Places;
+use crate::{draw, print};
+
+#[derive(Debug, Args)]
+pub(crate) struct Graph {
+    #[command(flatten)]
+    source: Source,
+    /// Draw the model boosted by this variant; without a name, by the first
+    #[arg(long, value_name = "VARIANT", num_args = 0..=1, default_missing_value = "")]
+    boosted: Option<String>,
+    /// Which model; the first if none is given
+    #[arg(long)]
+    model: Option<String>,
+    /// Which program
+    #[arg(long, value_enum, default_value_t = Program::Eval)]
+    program: Program,
+    /// How it is drawn
+    #[arg(long, value_enum, default_value_t = Format::Dot)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Program {
+    /// Forward pass with the losses
+    Train,
+    /// Forward pass with the scores
+    Eval,
+    /// A whole training step: forward, gradients, optimiser
+    Step,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// Graphviz, a box for each layer
+    Dot,
+    /// Mermaid, a box for each layer
+    Mermaid,
+    /// Every operator, in the form that parses back
+    Text,
+}
+
+impl Graph {
+    pub(crate) fn run(&self, places: &Places) -> Result<ExitCode> {
+        let lineup = self.source.lineup(places)?;
+        let model = position("model", self.model.as_deref(), lineup.models.iter().map(|model| model.label.as_str()))?;
+        let spec = lineup.models[model].part.component.describe(&lineup.request(model))?;
+        let recipe = match self.boosted.as_deref() {
+            None => &Recipe::Baseline,
+            Some(name) => {
+                let wanted = Some(name).filter(|name| !name.is_empty());
+                let boosted: Vec<_> =
+                    lineup.variants.iter().filter(|v| matches!(v.recipe, Recipe::Boosted(_))).collect();
+                let at = position("boosted variant", wanted, boosted.iter().map(|v| v.name.as_str()))?;
+                let none = || {
+                    Error::config("the run has no boosted variant").hint("--set 'boost.attention=[\"sca\"]' adds one")
+                };
+                &boosted.get(at).ok_or_else(none)?.recipe
+            }
+        };
+        let programs = recipe.programs(&spec, &lineup.config.boost)?;
+        let graph = match self.program {
+            Program::Train => programs.train,
+            Program::Eval => programs.eval,
+            Program::Step => {
+                let optimizer = lineup.config.train.optimizer.as_ref().unwrap_or(&spec.optimizer);
+                train_step(programs.train, "loss", optimizer)?.program
+            }
+        };
+        print(&match self.format {
+            Format::Dot => draw::dot(&graph),
+            Format::Mermaid => draw::mermaid(&graph),
+            Format::Text => graph.to_string(),
+        })?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

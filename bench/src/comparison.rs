@@ -1,0 +1,181 @@
+//! The comparison: every variant against the baseline, for each model, group and metric, and over all groups.
+
+use mimus_core::Result;
+use serde::Serialize;
+
+use crate::evaluation::{COLUMNS, Evaluation};
+use crate::plan::Plan;
+use crate::statistics::{Design, Difference, Differences, interval, mean_std, resample};
+use crate::sweep::{Cell, Judged, Outcome};
+
+/// Name of the rows that average over groups.
+const ALL_GROUPS: &str = "(mean of groups)";
+
+/// A variant's value of one metric.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Row {
+    pub(crate) model: String,
+    pub(crate) group: String,
+    pub(crate) variant: String,
+    pub(crate) metric: &'static str,
+    /// Over seeds; `None` where the metric is undefined.
+    pub(crate) mean: Option<f64>,
+    /// Sample standard deviation over seeds; `None` with one seed.
+    pub(crate) std: Option<f64>,
+    /// Seeds that finished.
+    pub(crate) seeds: usize,
+    /// Why there is no value.
+    pub(crate) undefined: Option<String>,
+    /// To the baseline over the seeds that both finished.
+    pub(crate) difference: Option<Difference>,
+    /// Mean over seeds of the measured costs.
+    pub(crate) train_seconds: f64,
+    pub(crate) score_ms: f64,
+    /// Largest of the seeds.
+    pub(crate) peak_mib: Option<f64>,
+}
+
+/// A variant on a group: values by metric and seed, and the resampled differences.
+struct Entry {
+    rows: Vec<Row>,
+    resampled: Option<Vec<Differences>>,
+}
+
+/// All rows, by model, group, variant and metric.
+pub(crate) fn rows(plan: &Plan, cells: &[Cell]) -> Result<Vec<Row>> {
+    let groups = plan.data.index().groups.len();
+    let mut rows = Vec::new();
+    for model in 0..plan.models.len() {
+        let mut entries: Vec<Vec<Option<Entry>>> = Vec::new();
+        for group in 0..groups {
+            let of_group = |variant| entry(plan, cells, [model, group, variant]);
+            let of_group = (0..plan.variants.len()).map(of_group).collect::<Result<Vec<_>>>()?;
+            rows.extend(of_group.iter().flatten().flat_map(|entry| entry.rows.iter().cloned()));
+            entries.push(of_group);
+        }
+        if groups > 1 {
+            for variant in 0..plan.variants.len() {
+                let of_variant: Option<Vec<&Entry>> = entries.iter().map(|group| group[variant].as_ref()).collect();
+                // A mean over the groups that happen to be finished would compare different groups.
+                rows.extend(of_variant.map(|entries| over_groups(plan, &entries)).unwrap_or_default());
+            }
+        }
+    }
+    Ok(rows)
+}
+
+/// The finished seeds of a variant, in order.
+fn judged(cells: &[Cell], [model, group, variant]: [usize; 3]) -> Vec<(u64, &Judged)> {
+    let of_cell = |cell: &&Cell| [cell.model, cell.group, cell.variant] == [model, group, variant];
+    cells
+        .iter()
+        .filter(of_cell)
+        .filter_map(|cell| match &cell.outcome {
+            Ok(Outcome::Judged(judged)) => Some((cell.seed, judged.as_ref())),
+            _ => None,
+        })
+        .collect()
+}
+
+/// `None` if no seed finished.
+fn entry(plan: &Plan, cells: &[Cell], place: [usize; 3]) -> Result<Option<Entry>> {
+    let [model, group, variant] = place;
+    let own = judged(cells, place);
+    if own.is_empty() {
+        return Ok(None);
+    }
+    let baseline = judged(cells, [model, group, 0]);
+    let find = |seed: u64| baseline.iter().find(|(other, _)| *other == seed).map(|(_, judged)| &judged.evaluation);
+    let pairs: Vec<(&Evaluation, &Evaluation)> = match variant {
+        0 => Vec::new(),
+        _ => own.iter().filter_map(|(seed, judged)| Some((find(*seed)?, &judged.evaluation))).collect(),
+    };
+    let resampled = match pairs.as_slice() {
+        [] => None,
+        pairs => Some(resampled(plan, pairs)?),
+    };
+    let costs = own.iter().map(|(_, judged)| judged.cost);
+    let mean = |cost: fn(&crate::cost::Cost) -> f64| costs.clone().map(|c| cost(&c)).sum::<f64>() / own.len() as f64;
+    let peak = costs.clone().map(|cost| cost.peak_mib).try_fold(0.0_f64, |most, peak| Some(most.max(peak?)));
+    let row = |(i, column): (usize, &crate::evaluation::Column)| {
+        let metrics: Vec<_> = own.iter().map(|(_, judged)| judged.evaluation.metric(column)).collect();
+        let undefined = metrics.iter().find_map(|metric| metric.reason()).map(str::to_owned);
+        let values: Vec<f64> = metrics.iter().filter_map(mimus_core::metrics::Metric::value).collect();
+        let (mean_value, std) = match &undefined {
+            None => mean_std(&values).map_or((None, None), |(mean, std)| (Some(mean), std)),
+            Some(_) => (None, None),
+        };
+        let exact = |(a, b): &(&Evaluation, &Evaluation)| Some(b.metric(column).value()? - a.metric(column).value()?);
+        let exact: Option<Vec<f64>> = pairs.iter().map(exact).collect();
+        let exact = exact.and_then(|values| mean_std(&values)).map(|(mean, _)| mean);
+        Row {
+            model: plan.models[model].label.clone(),
+            group: plan.data.index().groups[group].name.clone(),
+            variant: plan.variants[variant].name.clone(),
+            metric: column.name,
+            mean: mean_value,
+            std,
+            seeds: own.len(),
+            undefined,
+            difference: exact.zip(resampled.as_ref()).and_then(|(exact, all)| difference(plan, exact, all, i)),
+            train_seconds: mean(|cost| cost.train_seconds),
+            score_ms: mean(|cost| cost.score_ms),
+            peak_mib: peak,
+        }
+    };
+    let rows = COLUMNS.iter().enumerate().map(row).collect();
+    Ok(Some(Entry { rows, resampled }))
+}
+
+fn resampled(plan: &Plan, pairs: &[(&Evaluation, &Evaluation)]) -> Result<Vec<Differences>> {
+    let labels = pairs.first().map(|(baseline, _)| baseline.labels()).unwrap_or_default();
+    let design = Design { seeds: pairs.len(), labels, resamples: plan.config.eval.resamples };
+    resample(design, |seed, images| {
+        let (baseline, variant) = pairs[seed];
+        let pairs = baseline.resampled(images)?.into_iter().zip(variant.resampled(images)?);
+        Ok(pairs.map(|(a, b)| a.zip(b).map(|(a, b)| b - a)).collect())
+    })
+}
+
+fn difference(plan: &Plan, exact: f64, resampled: &[Differences], column: usize) -> Option<Difference> {
+    let values: Vec<Option<f64>> = resampled.iter().map(|row| row.get(column).copied().flatten()).collect();
+    interval(exact, &values, plan.config.eval.confidence)
+}
+
+/// The mean of each metric over groups; groups are resampled each on its own.
+fn over_groups(plan: &Plan, entries: &[&Entry]) -> Vec<Row> {
+    let n = entries.len() as f64;
+    let row = |i: usize| {
+        let of_column: Vec<&Row> = entries.iter().map(|entry| &entry.rows[i]).collect();
+        let mean = |value: fn(&Row) -> Option<f64>| {
+            of_column.iter().map(|row| value(row)).sum::<Option<f64>>().map(|sum| sum / n)
+        };
+        let first = of_column.first()?;
+        let missing = of_column.iter().filter(|row| row.mean.is_none()).count();
+        let exact = mean(|row| row.difference.map(|difference| difference.mean));
+        let all: Option<Vec<&Vec<Differences>>> = entries.iter().map(|entry| entry.resampled.as_ref()).collect();
+        let averaged = all.map(|all| average(&all, i));
+        Some(Row {
+            group: ALL_GROUPS.to_owned(),
+            mean: mean(|row| row.mean),
+            // The deviation over seeds of a mean over groups is not the mean of the deviations.
+            std: None,
+            seeds: of_column.iter().map(|row| row.seeds).min().unwrap_or(0),
+            undefined: (missing > 0).then(|| format!("undefined in {missing} of {} groups", entries.len())),
+            difference: exact.zip(averaged).and_then(|(exact, all)| interval(exact, &all, plan.config.eval.confidence)),
+            train_seconds: of_column.iter().map(|row| row.train_seconds).sum::<f64>() / n,
+            score_ms: of_column.iter().map(|row| row.score_ms).sum::<f64>() / n,
+            peak_mib: of_column.iter().map(|row| row.peak_mib).try_fold(0.0_f64, |most, peak| Some(most.max(peak?))),
+            ..(*first).clone()
+        })
+    };
+    (0..COLUMNS.len()).filter_map(row).collect()
+}
+
+/// One metric's mean over groups in every resample.
+fn average(groups: &[&Vec<Differences>], column: usize) -> Vec<Option<f64>> {
+    let resamples = groups.iter().map(|group| group.len()).min().unwrap_or(0);
+    let value = |group: &Vec<Differences>, resample: usize| group[resample].get(column).copied().flatten();
+    let one = |resample| groups.iter().map(|group| value(group, resample)).sum::<Option<f64>>();
+    (0..resamples).map(|resample| one(resample).map(|sum| sum / groups.len() as f64)).collect()
+}

@@ -1,0 +1,118 @@
+//! Graphs as pictures: one box for each layer, in Graphviz or Mermaid, the parts of a boost apart from each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mimus_core::Graph;
+use mimus_core::boost::{ATTENTION, HEAD, STUDENT, TEACHER};
+use mimus_core::graph::Node;
+
+/// Parts of a boosted system and the colour of their boxes.
+const PARTS: [(&str, &str); 4] =
+    [(TEACHER, "#d0d7e5"), (STUDENT, "#dcefd8"), (ATTENTION, "#fbe3c5"), (HEAD, "#f3d3df")];
+
+/// Boxes and arrows.
+struct Drawing {
+    boxes: Vec<Box>,
+    /// From, to, what flows.
+    arrows: BTreeSet<(usize, usize, String)>,
+}
+
+struct Box {
+    title: String,
+    /// Operators inside, in order, with their numbers.
+    ops: Vec<(String, usize)>,
+    /// Position in [`PARTS`].
+    part: Option<usize>,
+}
+
+impl Drawing {
+    fn new(graph: &Graph) -> Self {
+        let mut drawing = Self { boxes: Vec::new(), arrows: BTreeSet::new() };
+        // Constants and variables belong to the layers that read them: drawn as sources they would hide the flow.
+        let mut of_value: BTreeMap<usize, usize> = BTreeMap::new();
+        let mut of_label: BTreeMap<&str, usize> = BTreeMap::new();
+        for node in graph.nodes.iter().filter(|node| !is_source(node) || node.op.name() == "input") {
+            let known = of_label.get(node.label.as_str()).copied().filter(|_| !node.label.is_empty());
+            let place = known.unwrap_or_else(|| drawing.add(node));
+            if !node.label.is_empty() {
+                of_label.insert(&node.label, place);
+            }
+            drawing.count(place, node.op.name());
+            for input in &node.inputs {
+                let from = of_value.get(&input.index()).copied().filter(|from| *from != place);
+                let ty = graph.ty(*input).to_string();
+                drawing.arrows.extend(from.map(|from| (from, place, ty)));
+            }
+            of_value.extend(node.outputs.iter().map(|output| (output.index(), place)));
+        }
+        let ends = graph.outputs.iter().map(|named| (format!("output {}", named.name), named.value));
+        for (title, value) in ends {
+            drawing.boxes.push(Box { title, ops: Vec::new(), part: None });
+            let (place, ty) = (drawing.boxes.len() - 1, graph.ty(value).to_string());
+            drawing.arrows.extend(of_value.get(&value.index()).map(|from| (*from, place, ty)));
+        }
+        drawing
+    }
+
+    fn add(&mut self, node: &Node) -> usize {
+        let belongs = |name: &str| node.label == name || node.label.strip_prefix(name).is_some_and(|r| r.starts_with('.'));
+        let part = PARTS.iter().position(|(name, _)| belongs(name));
+        let title = if node.label.is_empty() { String::new() } else { node.label.clone() };
+        self.boxes.push(Box { title, ops: Vec::new(), part });
+        self.boxes.len() - 1
+    }
+
+    fn count(&mut self, place: usize, op: &str) {
+        let ops = &mut self.boxes[place].ops;
+        match ops.last_mut().filter(|(last, _)| last == op) {
+            Some((_, times)) => *times += 1,
+            None => ops.push((op.to_owned(), 1)),
+        }
+    }
+}
+
+fn is_source(node: &Node) -> bool {
+    node.inputs.is_empty()
+}
+
+impl Box {
+    fn text(&self, newline: &str) -> String {
+        let one = |(op, times): &(String, usize)| if *times > 1 { format!("{op} x{times}") } else { op.clone() };
+        let ops = self.ops.iter().map(one).collect::<Vec<_>>().join(", ");
+        [self.title.as_str(), &ops].into_iter().filter(|line| !line.is_empty()).collect::<Vec<_>>().join(newline)
+    }
+}
+
+/// The graph for Graphviz.
+pub(crate) fn dot(graph: &Graph) -> String {
+    let drawing = Drawing::new(graph);
+    let mut text = format!("digraph \"{}\" {{\n  node [shape=box, style=filled, fontname=sans]\n", graph.name);
+    for (i, b) in drawing.boxes.iter().enumerate() {
+        let color = b.part.map_or("#ffffff", |part| PARTS[part].1);
+        text += &format!("  n{i} [label=\"{}\", fillcolor=\"{color}\"]\n", b.text("\\n").replace('"', "'"));
+    }
+    for (from, to, ty) in &drawing.arrows {
+        text += &format!("  n{from} -> n{to} [label=\"{ty}\", fontsize=9]\n");
+    }
+    text + "}\n"
+}
+
+/// The graph for Mermaid.
+pub(crate) fn mermaid(graph: &Graph) -> String {
+    let drawing = Drawing::new(graph);
+    let mut text = "flowchart TB\n".to_owned();
+    for (i, b) in drawing.boxes.iter().enumerate() {
+        text += &format!("  n{i}[\"{}\"]\n", b.text("<br>").replace('"', "'"));
+    }
+    for (from, to, ty) in &drawing.arrows {
+        text += &format!("  n{from} -->|\"{ty}\"| n{to}\n");
+    }
+    for (part, (name, color)) in PARTS.iter().enumerate() {
+        let members = drawing.boxes.iter().enumerate().filter(|(_, b)| b.part == Some(part));
+        let members: Vec<String> = members.map(|(i, _)| format!("n{i}")).collect();
+        if !members.is_empty() {
+            text += &format!("  classDef {name} fill:{color},stroke:#555,color:#000\n  class {} {name}\n", members.join(","));
+        }
+    }
+    text
+}

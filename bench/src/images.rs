@@ -1,0 +1,134 @@
+//! The input pipeline: decodes pictures on threads, brings them to the model's size and keeps them.
+
+use mimus_core::plugin::{Color, OpenDataset, Pixels, Preprocessing, Split};
+use mimus_core::{Context, Error, HostTensor, Result};
+use rayon::prelude::*;
+
+/// A picture as the model sees it, and its mask as it was published.
+pub(crate) struct Picture {
+    /// `[C, H, W]`, preprocessed.
+    pub(crate) values: Vec<f32>,
+    /// Anomalous pixels of the original size, nonzero where anomalous.
+    pub(crate) mask: Option<Vec<u8>>,
+    /// Height and width before resizing.
+    pub(crate) size: [usize; 2],
+}
+
+/// Reads all samples of a split.
+pub(crate) fn load(
+    data: &dyn OpenDataset,
+    group: usize,
+    split: Split,
+    preprocessing: &Preprocessing,
+    size: [usize; 2],
+) -> Result<Vec<Picture>> {
+    let samples = data.index().groups[group].samples(split);
+    let one = |(i, info): (usize, &mimus_core::plugin::SampleInfo)| {
+        let sample = data.read(group, split, i)?;
+        let mask = sample.mask.map(|mask| mask.into_vec());
+        picture(&sample.pixels, mask, preprocessing, size).context("file", info.path.display())
+    };
+    samples.par_iter().enumerate().map(one).collect()
+}
+
+/// A decoded picture as the model sees it.
+pub(crate) fn picture(
+    pixels: &Pixels,
+    mask: Option<Vec<u8>>,
+    preprocessing: &Preprocessing,
+    size: [usize; 2],
+) -> Result<Picture> {
+    let values = prepare(pixels, preprocessing, size)?;
+    Ok(Picture { values, mask, size: [pixels.height, pixels.width] })
+}
+
+/// Pictures as one input `[N, C, H, W]`; `order` gives N positions in `pictures`.
+pub(crate) fn batch(pictures: &[Picture], order: &[usize], shape: &[usize]) -> Result<HostTensor> {
+    let mut values = Vec::with_capacity(shape.iter().product());
+    order.iter().for_each(|i| values.extend_from_slice(&pictures[*i].values));
+    HostTensor::f32(shape, values)
+}
+
+fn prepare(pixels: &Pixels, preprocessing: &Preprocessing, [height, width]: [usize; 2]) -> Result<Vec<f32>> {
+    if pixels.bytes.len() != pixels.height * pixels.width * pixels.channels || !matches!(pixels.channels, 1 | 3) {
+        return Err(Error::data("the data set gave a picture whose bytes do not fit its extents"));
+    }
+    let channels = preprocessing.color.channels();
+    let mut values = Vec::with_capacity(channels * height * width);
+    for channel in 0..channels {
+        let plane: Vec<f32> = pixels.bytes.chunks_exact(pixels.channels).map(|p| value(p, preprocessing.color, channel)).collect();
+        let resized = shrink(&plane, [pixels.height, pixels.width], [height, width]);
+        let (mean, std) = (preprocessing.mean[channel], preprocessing.std[channel]);
+        values.extend(resized.iter().map(|v| ((f64::from(*v) / 255.0 - mean) / std) as f32));
+    }
+    Ok(values)
+}
+
+/// ITU-R 601 weights from colour to gray; gray is repeated.
+fn value(pixel: &[u8], color: Color, channel: usize) -> f32 {
+    match (pixel, color) {
+        ([gray], _) => f32::from(*gray),
+        ([r, g, b], Color::Gray) => 0.299 * f32::from(*r) + 0.587 * f32::from(*g) + 0.114 * f32::from(*b),
+        (rgb, Color::Bgr) => f32::from(rgb[2 - channel]),
+        (rgb, Color::Rgb) => f32::from(rgb[channel]),
+        _ => 0.0,
+    }
+}
+
+/// Bilinear with antialiasing, as PIL and torchvision do: the triangle widens with the factor of reduction.
+fn shrink(plane: &[f32], [h, w]: [usize; 2], [height, width]: [usize; 2]) -> Vec<f32> {
+    let rows = axis(plane, h, w, height);
+    axis(&rows, w, 1, width)
+}
+
+/// `[outer, from, inner]` to `[outer, to, inner]`.
+fn axis(values: &[f32], from: usize, inner: usize, to: usize) -> Vec<f32> {
+    let weights: Vec<(usize, Vec<f32>)> = (0..to).map(|target| weights(from, to, target)).collect();
+    let mut result = vec![0.0; values.len() / from * to];
+    for (source, rows) in values.chunks_exact(from * inner).zip(result.chunks_exact_mut(to * inner)) {
+        for ((first, weights), row) in weights.iter().zip(rows.chunks_exact_mut(inner)) {
+            for (weight, x) in weights.iter().zip(source[first * inner..].chunks_exact(inner)) {
+                row.iter_mut().zip(x).for_each(|(y, x)| *y += weight * x);
+            }
+        }
+    }
+    result
+}
+
+/// The first source position that `target` reads, and the weights from there on: a triangle, normalised at the border.
+fn weights(from: usize, to: usize, target: usize) -> (usize, Vec<f32>) {
+    let scale = from as f64 / to as f64;
+    let support = scale.max(1.0);
+    let centre = (target as f64 + 0.5) * scale;
+    let (first, last) = ((centre - support).max(0.0) as usize, ((centre + support).ceil() as usize).min(from));
+    let weight = |i: usize| (1.0 - ((i as f64 + 0.5 - centre) / support).abs()).max(0.0);
+    let total: f64 = (first..last).map(weight).sum();
+    (first, (first..last).map(|i| (weight(i) / total) as f32).collect())
+}
+
+/// A score map resized to the extents of a mask.
+pub(crate) fn resize_map(map: &[f32], from: [usize; 2], to: [usize; 2]) -> Vec<f32> {
+    if from == to { map.to_vec() } else { shrink(map, from, to) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reduction_averages_and_enlargement_interpolates() {
+        let constant = vec![3.0; 12];
+        assert!(shrink(&constant, [3, 4], [5, 2]).iter().all(|x| (x - 3.0).abs() < 1e-6));
+        // Halving with a triangle of width 2: the inner pixels weigh 3/4 and 1/4, normalised at the border.
+        let halved = shrink(&[0.0, 4.0, 8.0, 12.0], [1, 4], [1, 2]);
+        assert!((halved[0] - 18.0 / 7.0).abs() < 1e-5 && (halved[1] - (12.0 - 18.0 / 7.0)).abs() < 1e-5, "{halved:?}");
+        assert_eq!(shrink(&[0.0, 1.0], [1, 2], [1, 4]), [0.0, 0.25, 0.75, 1.0]);
+    }
+
+    #[test]
+    fn colour_becomes_gray_by_the_weights_of_itu_r_601_and_channels_change_order() {
+        assert!((value(&[255, 0, 0], Color::Gray, 0) - 0.299 * 255.0).abs() < 1e-3);
+        assert_eq!(value(&[1, 2, 3], Color::Bgr, 0), 3.0);
+        assert_eq!(value(&[7], Color::Rgb, 2), 7.0);
+    }
+}

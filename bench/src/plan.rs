@@ -1,0 +1,236 @@
+//! What a run consists of: models, variants, groups and seeds, every name and option checked before anything is computed.
+
+use mimus_core::abi::{Entry, Registry};
+use mimus_core::boost::{self, BoostOptions, Programs};
+use mimus_core::plugin::{
+    AttentionModule, Backend, BackendRequest, Dataset, FeatureRequest, Kind, MimickingHead, Model, ModelRequest, ModelSpec, OpenDataset, Options, Session,
+};
+use mimus_core::{Context, Result};
+use serde::Serialize;
+
+use crate::config::{self, Boost, Config, Control, Normalize, Table};
+
+/// A component, as the run uses it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Part<T> {
+    pub(crate) name: String,
+    /// SHA-256 of the file that the component comes from.
+    pub(crate) sha256: String,
+    pub(crate) options: Options,
+    #[serde(skip)]
+    pub(crate) component: T,
+}
+
+/// A row of the comparison.
+#[derive(Clone)]
+pub(crate) struct Variant {
+    pub(crate) name: String,
+    pub(crate) recipe: Recipe,
+}
+
+/// What is trained for a variant.
+#[derive(Clone)]
+pub(crate) enum Recipe {
+    /// The model alone; the teacher of all boosted variants.
+    Baseline,
+    /// The model alone with twice the epochs.
+    BaselineTwice,
+    /// The model boosted.
+    Boosted(Box<Boosted>),
+}
+
+#[derive(Clone)]
+pub(crate) struct Boosted {
+    pub(crate) attention: Part<&'static dyn AttentionModule>,
+    pub(crate) head: Option<Part<&'static dyn MimickingHead>>,
+    pub(crate) lambda: f64,
+}
+
+/// One `[[model]]`.
+pub(crate) struct PlannedModel {
+    pub(crate) label: String,
+    pub(crate) part: Part<&'static dyn Model>,
+}
+
+/// The word that stands for no mimicking head.
+const NO_HEAD: &str = "none";
+
+/// Name of the comparison's first row.
+pub(crate) const BASELINE: &str = "baseline";
+
+/// Everything of a run but its data.
+pub(crate) struct Lineup {
+    pub(crate) config: Config,
+    /// SHA-256 of the program: another build may compute other numbers.
+    pub(crate) program: String,
+    backend: Part<&'static dyn Backend>,
+    pub(crate) dataset: Part<&'static dyn Dataset>,
+    pub(crate) models: Vec<PlannedModel>,
+    /// The baseline first.
+    pub(crate) variants: Vec<Variant>,
+}
+
+/// A run.
+pub(crate) struct Plan {
+    lineup: Lineup,
+    pub(crate) data: Box<dyn OpenDataset>,
+}
+
+impl std::ops::Deref for Plan {
+    type Target = Lineup;
+
+    fn deref(&self) -> &Lineup {
+        &self.lineup
+    }
+}
+
+impl Plan {
+    /// Opens the data set.
+    pub(crate) fn new(lineup: Lineup) -> Result<Self> {
+        let table = &lineup.config.dataset;
+        let source = &lineup.dataset;
+        let data = source.component.open(table.root.as_deref(), &source.options).context("dataset", &table.plugin)?;
+        if data.index().groups.is_empty() {
+            return Err(mimus_core::Error::data("the data set has no groups").with("dataset", &table.plugin));
+        }
+        Ok(Self { lineup, data })
+    }
+}
+
+impl Lineup {
+    /// Finds every component, checks every option.
+    pub(crate) fn new(config: Config, registry: &Registry) -> Result<Self> {
+        let program = crate::files::sha256(&crate::files::program()?)?;
+        let finder = Finder { registry, program: &program };
+        let name = &config.run.backend;
+        let empty = Table::new();
+        let backend = finder.part(Kind::Backend, name, registry.backend(name)?, config.backend.get(name).unwrap_or(&empty))?;
+        let table = &config.dataset;
+        let source = registry.dataset(&table.plugin).context("key", "dataset.plugin")?;
+        let dataset = finder.part(Kind::Dataset, &table.plugin, source, &table.options).context("table", "dataset")?;
+        let models = config.model.iter().map(|entry| {
+            let model = registry.model(&entry.plugin).context("key", "model.plugin")?;
+            let part = finder.part(Kind::Model, &entry.plugin, model, &entry.options).context("table", "model")?;
+            Ok(PlannedModel { label: entry.label().to_owned(), part })
+        });
+        let models = models.collect::<Result<_>>()?;
+        let variants = finder.variants(&config)?;
+        config.check_tables_used()?;
+        Ok(Self { program, backend, dataset, models, variants, config })
+    }
+
+    /// What a model is asked for.
+    pub(crate) fn request(&self, model: usize) -> ModelRequest {
+        let input = &self.config.input;
+        ModelRequest {
+            options: self.models[model].part.options.clone(),
+            batch: self.config.train.batch,
+            frames: 1,
+            height: input.height,
+            width: input.width,
+        }
+    }
+
+    /// A session of the run's backend.
+    pub(crate) fn session(&self) -> Result<Box<dyn Session>> {
+        let run = &self.config.run;
+        let request = BackendRequest {
+            device: run.device.clone(),
+            threads: run.threads(),
+            options: self.backend.options.clone(),
+        };
+        self.backend.component.open(&request).context("backend", &run.backend)
+    }
+
+    /// What of the backend a result may depend on. Threads are not among it.
+    pub(crate) fn backend_key(&self) -> impl Serialize {
+        (&self.backend, &self.config.run.device)
+    }
+
+}
+
+/// The position of a group, variant or model among `known`; the first where none is `wanted`.
+pub(crate) fn position<'a>(what: &str, wanted: Option<&str>, known: impl Iterator<Item = &'a str>) -> Result<usize> {
+    let Some(wanted) = wanted else { return Ok(0) };
+    let known: Vec<&str> = known.collect();
+    known.iter().position(|name| *name == wanted).ok_or_else(|| {
+        let error = mimus_core::Error::config(format!("the run has no {what} `{wanted}`"));
+        error.hint(format!("there are: {}", known.join(", ")))
+    })
+}
+
+impl Recipe {
+    /// Training and evaluation program; the plugins are asked for the shapes that the taps have.
+    pub(crate) fn programs(&self, spec: &ModelSpec, how: &Boost) -> Result<Programs> {
+        let Self::Boosted(boosted) = self else { return boost::baseline(spec) };
+        let request = |options: &Options, shape: &[usize], phase| FeatureRequest {
+            options: options.clone(),
+            student: shape.to_vec(),
+            teacher: shape.to_vec(),
+            phase,
+        };
+        let attention = &boosted.attention;
+        let attention = |shape: &[usize], phase| {
+            let request = request(&attention.options, shape, phase);
+            attention.component.describe(&request).context("attention", &attention.name)
+        };
+        let head = boosted.head.as_ref().map(|head| {
+            move |shape: &[usize], phase| {
+                head.component.describe(&request(&head.options, shape, phase)).context("head", &head.name)
+            }
+        });
+        let options = BoostOptions {
+            taps: how.taps.clone(),
+            lambda: boosted.lambda,
+            mimicking_weight: how.mimicking_weight,
+            standardise: how.normalize == Normalize::TrainZ,
+            train_attention: how.train_attention,
+        };
+        boost::boost(spec, &attention, head.as_ref().map(|head| head as &boost::Fragment<'_>), &options)
+    }
+}
+
+struct Finder<'a> {
+    registry: &'a Registry,
+    program: &'a str,
+}
+
+impl Finder<'_> {
+    fn part<T>(&self, kind: Kind, name: &str, component: T, table: &Table) -> Result<Part<T>> {
+        let entry: &Entry = self.registry.find(kind, name)?;
+        let options = config::options(&entry.info.options, table).context(kind.name(), name)?;
+        let sha256 = entry.library.as_ref().map_or(self.program, |library| &library.sha256).to_owned();
+        Ok(Part { name: name.to_owned(), sha256, options, component })
+    }
+
+    fn variants(&self, config: &Config) -> Result<Vec<Variant>> {
+        let boost = &config.boost;
+        let mut variants = vec![Variant { name: BASELINE.to_owned(), recipe: Recipe::Baseline }];
+        if boost.control == Some(Control::BaselineTwice) {
+            variants.push(Variant { name: "baseline-twice".to_owned(), recipe: Recipe::BaselineTwice });
+        }
+        let empty = Table::new();
+        for name in &boost.attention {
+            let options = config.attention.get(name).unwrap_or(&empty);
+            let module = self.registry.attention(name).context("key", "boost.attention")?;
+            let attention = self.part(Kind::Attention, name, module, options)?;
+            for mimicking in &boost.mimicking {
+                let head = match mimicking.as_str() {
+                    NO_HEAD => None,
+                    name => {
+                        let head = self.registry.head(name).context("key", "boost.mimicking")?;
+                        Some(self.part(Kind::Head, name, head, config.head.get(name).unwrap_or(&empty))?)
+                    }
+                };
+                for lambda in &boost.lambda {
+                    let mut label = name.clone();
+                    label += &if boost.mimicking.len() > 1 { format!("+{mimicking}") } else { String::new() };
+                    label += &if boost.lambda.len() > 1 { format!("+lambda={lambda}") } else { String::new() };
+                    let boosted = Boosted { attention: attention.clone(), head: head.clone(), lambda: *lambda };
+                    variants.push(Variant { name: label, recipe: Recipe::Boosted(Box::new(boosted)) });
+                }
+            }
+        }
+        Ok(variants)
+    }
+}

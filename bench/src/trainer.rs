@@ -1,0 +1,134 @@
+//! Trains one system: order of samples, learning rate, steps, checkpoints, and the stop at the first loss that is no number.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use mimus_core::plugin::{Batch, Fill, Model, ModelRequest, ModelSpec, Session};
+use mimus_core::random::Stream;
+use mimus_core::train::{LEARNING_RATE, train_step, warm_up};
+use mimus_core::{Context, Error, ErrorKind, Graph, HostTensor, Result, passes};
+
+use crate::config::Train;
+use crate::images::{Picture, batch};
+use crate::store::Checkpoint;
+
+/// What is trained, on what.
+pub(crate) struct Training<'a> {
+    pub(crate) model: &'static dyn Model,
+    pub(crate) request: &'a ModelRequest,
+    pub(crate) spec: &'a ModelSpec,
+    /// Forward pass with the output `loss`.
+    pub(crate) program: &'a Graph,
+    pub(crate) options: &'a Train,
+    pub(crate) epochs: usize,
+    pub(crate) seed: u64,
+    pub(crate) pictures: &'a [Picture],
+    /// Names of the pictures for messages.
+    pub(crate) names: &'a [String],
+    /// Values that replace the declared first ones.
+    pub(crate) first: &'a BTreeMap<String, HostTensor>,
+}
+
+impl Training<'_> {
+    /// Trains, or goes on where `path` says that it stopped. Calls `progress` after each epoch.
+    pub(crate) fn run(
+        &self,
+        session: &mut dyn Session,
+        path: &Path,
+        progress: &mut dyn FnMut(usize, f64),
+    ) -> Result<Checkpoint> {
+        let optimizer = self.options.optimizer.clone().unwrap_or_else(|| self.spec.optimizer.clone());
+        let mut forward = self.program.clone();
+        forward.outputs.retain(|named| named.name == "loss");
+        forward.taps.clear();
+        let step = train_step(passes::remove_dead(&forward)?, "loss", &optimizer)?;
+        let program = passes::optimise(&step.program)?;
+        let mut checkpoint = match Checkpoint::load(path)? {
+            Some(checkpoint) => checkpoint,
+            None => self.beginning(&program)?,
+        };
+        let id = session.load(&program)?;
+        for variable in &program.variables {
+            let value = checkpoint.variables.get(&variable.name).ok_or_else(|| {
+                Error::new(ErrorKind::Io, format!("has no variable `{}`", variable.name))
+                    .with("file", path.display())
+                    .hint("remove the file to train anew")
+            })?;
+            session.write(&variable.name, value)?;
+        }
+        while checkpoint.epochs < self.epochs {
+            let loss = self.epoch(session, id, checkpoint.epochs).context("epoch", checkpoint.epochs + 1)?;
+            for variable in &program.variables {
+                checkpoint.variables.insert(variable.name.clone(), session.read(&variable.name)?);
+            }
+            checkpoint.epochs += 1;
+            checkpoint.losses.push(loss);
+            checkpoint.save(path)?;
+            progress(checkpoint.epochs, loss);
+        }
+        Ok(checkpoint)
+    }
+
+    fn beginning(&self, program: &Graph) -> Result<Checkpoint> {
+        let value = |variable: &mimus_core::graph::Variable| {
+            let value = match self.first.get(&variable.name) {
+                Some(value) => value.clone(),
+                None => variable.init.materialise(self.seed, &variable.name, &variable.ty)?,
+            };
+            Ok((variable.name.clone(), value))
+        };
+        let variables = program.variables.iter().map(value).collect::<Result<_>>()?;
+        Ok(Checkpoint { variables, ..Checkpoint::default() })
+    }
+
+    /// One pass over the data; a last batch that is not full is filled up with the first samples of the epoch's order.
+    fn epoch(&self, session: &mut dyn Session, id: mimus_core::plugin::ProgramId, epoch: usize) -> Result<f64> {
+        let n = self.pictures.len();
+        let order = Stream::new(self.seed, &format!("order/{epoch}")).permutation(n);
+        let steps = n.div_ceil(self.request.batch);
+        let base = self.options.learning_rate.unwrap_or(self.spec.learning_rate);
+        let mut total = 0.0;
+        for step in 0..steps {
+            let taken: Vec<usize> = (0..self.request.batch).map(|i| order[(step * self.request.batch + i) % n]).collect();
+            let global = epoch * steps + step;
+            let lr = base * self.options.schedule.factor(epoch, self.epochs) * warm_up(global, self.options.warm_up_steps);
+            let mut inputs = self.inputs(&taken, global)?;
+            inputs.insert(LEARNING_RATE.to_owned(), HostTensor::scalar(lr as f32));
+            let outputs = session.run(id, &inputs)?;
+            let loss = outputs.first().and_then(|loss| loss.as_f32().ok()?.first().copied()).unwrap_or(f32::NAN);
+            if !loss.is_finite() {
+                let names: Vec<&str> = taken.iter().map(|i| self.names[*i].as_str()).collect();
+                return Err(Error::new(ErrorKind::Numeric, format!("the loss is {loss}"))
+                    .with("batch", names.join(", "))
+                    .with("step", global + 1)
+                    .hint("a smaller train.learning_rate usually helps"));
+            }
+            total += f64::from(loss);
+        }
+        Ok(total / steps as f64)
+    }
+
+    fn inputs(&self, taken: &[usize], step: usize) -> Result<Batch> {
+        let known: BTreeMap<&str, &[usize]> =
+            self.spec.train.inputs().map(|(name, value)| (name, self.spec.train.ty(value).shape.as_slice())).collect();
+        let mut inputs = Batch::new();
+        for input in &self.spec.inputs {
+            let Some(shape) = known.get(input.name.as_str()) else { continue };
+            let value = match input.fill {
+                Fill::Image => batch(self.pictures, taken, shape)?,
+                Fill::Noise => {
+                    let mut stream = Stream::new(self.seed, &format!("noise/{}/{step}", input.name));
+                    let n = shape.iter().product();
+                    HostTensor::f32(*shape, (0..n).map(|_| stream.normal() as f32).collect())?
+                }
+                Fill::Prepared => continue,
+            };
+            inputs.insert(input.name.clone(), value);
+        }
+        if self.spec.prepares {
+            let seed = Stream::new(self.seed, &format!("prepare/{step}")).next_u64();
+            inputs = self.model.prepare(self.request, inputs, seed)?;
+        }
+        Ok(inputs)
+    }
+}
