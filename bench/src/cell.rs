@@ -183,9 +183,8 @@ impl<'a> Workshop<'a> {
         }
         let path = self.trained(&self.plan.variants[0], seed)?.join(CHECKPOINT);
         let teacher = Checkpoint::load(&path)?.filter(|teacher| teacher.epochs >= self.plan.config.train.epochs);
-        let teacher = teacher.ok_or_else(|| {
-            Error::new(ErrorKind::Io, "its teacher, the baseline with the same seed, is not trained")
-        })?;
+        let teacher = teacher
+            .ok_or_else(|| Error::new(ErrorKind::Io, "its teacher, the baseline with the same seed, is not trained"))?;
         for (name, value) in teacher.variables.iter().filter(|(name, _)| !name.starts_with(STATE_PREFIX)) {
             first.insert(format!("{TEACHER}.{name}"), value.clone());
             if self.plan.config.boost.student_init == StudentInit::Teacher {

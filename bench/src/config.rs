@@ -126,7 +126,9 @@ where
         toml::Value::Array(list) => list,
         value => vec![value],
     };
-    let entry = |value: toml::Value| value.try_into().map_err(|error: toml::de::Error| serde::de::Error::custom(error.message()));
+    let entry = |value: toml::Value| {
+        value.try_into().map_err(|error: toml::de::Error| serde::de::Error::custom(error.message()))
+    };
     list.into_iter().map(entry).collect()
 }
 
@@ -250,8 +252,9 @@ impl Default for Eval {
 impl Config {
     /// Reads `path` and applies `--set` arguments.
     pub(crate) fn load(path: &Path, sets: &[String]) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Error::io("the configuration cannot be read", path, &error).into_kind(mimus_core::ErrorKind::Config))?;
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Error::io("the configuration cannot be read", path, &error).into_kind(mimus_core::ErrorKind::Config)
+        })?;
         Self::parse(&text, sets).context("file", path.display())
     }
 
@@ -275,7 +278,8 @@ impl Config {
         ];
         for (kind, tables, used) in tables {
             if let Some(name) = tables.keys().find(|name| !used.contains(name)) {
-                let error = Error::config(format!("the run uses no {kind} `{name}`")).with("table", format!("{kind}.{name}"));
+                let error =
+                    Error::config(format!("the run uses no {kind} `{name}`")).with("table", format!("{kind}.{name}"));
                 return Err(match did_you_mean(name, used.iter().map(String::as_str)) {
                     Some(near) => error.hint(format!("did you mean `{kind}.{near}`?")),
                     None => error.hint(format!("it uses: {}", used.join(", "))),
@@ -309,9 +313,17 @@ impl Config {
                 "must be above 0, since boost.normalize = \"train-z\" is measured on held-out images",
             ),
             (self.boost.mimicking_weight >= 0.0, "boost.mimicking_weight", "must not be negative"),
-            (self.eval.aupro_limit > 0.0 && self.eval.aupro_limit <= 1.0, "eval.aupro_limit", "must be above 0, at most 1"),
+            (
+                self.eval.aupro_limit > 0.0 && self.eval.aupro_limit <= 1.0,
+                "eval.aupro_limit",
+                "must be above 0, at most 1",
+            ),
             (self.eval.confidence > 0.0 && self.eval.confidence < 1.0, "eval.confidence", "must be between 0 and 1"),
-            (self.train.learning_rate.is_none_or(|lr| lr.is_finite() && lr > 0.0), "train.learning_rate", "must be positive"),
+            (
+                self.train.learning_rate.is_none_or(|lr| lr.is_finite() && lr > 0.0),
+                "train.learning_rate",
+                "must be positive",
+            ),
         ];
         match rules.iter().find(|(holds, ..)| !holds) {
             None => Ok(()),
@@ -353,11 +365,11 @@ pub(crate) fn table(sets: &[String]) -> Result<Table> {
 
 /// `a.b=value`; the value is TOML, or a text where it is not.
 fn apply(table: &mut toml::Table, set: &str) -> Result<()> {
-    let (key, value) = set
-        .split_once('=')
-        .ok_or_else(|| Error::config("has no `=`").hint("write it as train.epochs=10"))?;
+    let (key, value) =
+        set.split_once('=').ok_or_else(|| Error::config("has no `=`").hint("write it as train.epochs=10"))?;
     let parsed = toml::from_str::<toml::Table>(&format!("value = {value}")).ok();
-    let value = parsed.and_then(|mut table| table.remove("value")).unwrap_or_else(|| toml::Value::String(value.to_owned()));
+    let value =
+        parsed.and_then(|mut table| table.remove("value")).unwrap_or_else(|| toml::Value::String(value.to_owned()));
     let mut path: Vec<&str> = key.trim().split('.').collect();
     let last = path.pop().unwrap_or_default();
     let mut place = table;

@@ -55,7 +55,8 @@ impl Drawing {
     }
 
     fn add(&mut self, node: &Node) -> usize {
-        let belongs = |name: &str| node.label == name || node.label.strip_prefix(name).is_some_and(|r| r.starts_with('.'));
+        let belongs =
+            |name: &str| node.label == name || node.label.strip_prefix(name).is_some_and(|r| r.starts_with('.'));
         let part = PARTS.iter().position(|(name, _)| belongs(name));
         let title = if node.label.is_empty() { String::new() } else { node.label.clone() };
         self.boxes.push(Box { title, ops: Vec::new(), part });
@@ -111,7 +112,10 @@ pub(crate) fn mermaid(graph: &Graph) -> String {
         let members = drawing.boxes.iter().enumerate().filter(|(_, b)| b.part == Some(part));
         let members: Vec<String> = members.map(|(i, _)| format!("n{i}")).collect();
         if !members.is_empty() {
-            text += &format!("  classDef {name} fill:{color},stroke:#555,color:#000\n  class {} {name}\n", members.join(","));
+            text += &format!(
+                "  classDef {name} fill:{color},stroke:#555,color:#000\n  class {} {name}\n",
+                members.join(",")
+            );
         }
     }
     text

@@ -56,7 +56,8 @@ fn prepare(pixels: &Pixels, preprocessing: &Preprocessing, [height, width]: [usi
     let channels = preprocessing.color.channels();
     let mut values = Vec::with_capacity(channels * height * width);
     for channel in 0..channels {
-        let plane: Vec<f32> = pixels.bytes.chunks_exact(pixels.channels).map(|p| value(p, preprocessing.color, channel)).collect();
+        let plane: Vec<f32> =
+            pixels.bytes.chunks_exact(pixels.channels).map(|p| value(p, preprocessing.color, channel)).collect();
         let resized = shrink(&plane, [pixels.height, pixels.width], [height, width]);
         let (mean, std) = (preprocessing.mean[channel], preprocessing.std[channel]);
         values.extend(resized.iter().map(|v| ((f64::from(*v) / 255.0 - mean) / std) as f32));

@@ -3,7 +3,8 @@
 use mimus_core::abi::{Entry, Registry};
 use mimus_core::boost::{self, BoostOptions, Programs};
 use mimus_core::plugin::{
-    AttentionModule, Backend, BackendRequest, Dataset, FeatureRequest, Kind, MimickingHead, Model, ModelRequest, ModelSpec, OpenDataset, Options, Session,
+    AttentionModule, Backend, BackendRequest, Dataset, FeatureRequest, Kind, MimickingHead, Model, ModelRequest,
+    ModelSpec, OpenDataset, Options, Session,
 };
 use mimus_core::{Context, Result};
 use serde::Serialize;
@@ -104,7 +105,8 @@ impl Lineup {
         let finder = Finder { registry, program: &program };
         let name = &config.run.backend;
         let empty = Table::new();
-        let backend = finder.part(Kind::Backend, name, registry.backend(name)?, config.backend.get(name).unwrap_or(&empty))?;
+        let backend =
+            finder.part(Kind::Backend, name, registry.backend(name)?, config.backend.get(name).unwrap_or(&empty))?;
         let table = &config.dataset;
         let source = registry.dataset(&table.plugin).context("key", "dataset.plugin")?;
         let dataset = finder.part(Kind::Dataset, &table.plugin, source, &table.options).context("table", "dataset")?;
@@ -146,7 +148,6 @@ impl Lineup {
     pub(crate) fn backend_key(&self) -> impl Serialize {
         (&self.backend, &self.config.run.device)
     }
-
 }
 
 /// The position of a group, variant or model among `known`; the first where none is `wanted`.

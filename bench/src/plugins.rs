@@ -32,13 +32,15 @@ impl Places {
     /// All places in the order in which they win.
     pub(crate) fn all(&self) -> Result<Vec<(Origin, PathBuf)>> {
         let executable = crate::files::program()?;
-        let mut places: Vec<(Origin, PathBuf)> = self.files.iter().map(|file| (Origin::Explicit, file.clone())).collect();
+        let mut places: Vec<(Origin, PathBuf)> =
+            self.files.iter().map(|file| (Origin::Explicit, file.clone())).collect();
         places.extend(self.folders.iter().map(|folder| (Origin::CommandLine, folder.clone())));
         if let Some(path) = std::env::var_os("MIMUS_PLUGIN_PATH") {
             places.extend(std::env::split_paths(&path).map(|folder| (Origin::Environment, folder)));
         }
         places.push((Origin::Project, PathBuf::from("plugins")));
-        places.extend(user_folder("XDG_DATA_HOME", ".local/share").map(|folder| (Origin::User, folder.join("plugins"))));
+        places
+            .extend(user_folder("XDG_DATA_HOME", ".local/share").map(|folder| (Origin::User, folder.join("plugins"))));
         places.extend(executable.parent().map(|folder| (Origin::Executable, folder.to_owned())));
         Ok(places)
     }
@@ -60,9 +62,8 @@ fn user_folder(variable: &str, fallback: &str) -> Option<PathBuf> {
 
 /// SHA-256 by file name, as a TOML table.
 fn read_lock(path: &Path) -> Result<BTreeMap<String, String>> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        Error::io("the lock cannot be read", path, &error).hint("`mimus plugin lock` writes it")
-    })?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Error::io("the lock cannot be read", path, &error).hint("`mimus plugin lock` writes it"))?;
     toml::from_str(&text).map_err(|error| Error::config(error.to_string()).with("file", path.display()))
 }
 

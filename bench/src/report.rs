@@ -211,8 +211,10 @@ fn cost(row: &Row) -> [String; 3] {
 fn summary(plan: &Plan, rows: &[Row], failures: &[Failure]) -> String {
     let confidence = 100.0 * plan.config.eval.confidence;
     let interval = format!("difference [{confidence:.0} % interval]");
-    let shown: Vec<&str> =
-        ["image AUROC", "AUPRO"].into_iter().filter(|name| rows.iter().any(|r| r.metric == *name && r.mean.is_some())).collect();
+    let shown: Vec<&str> = ["image AUROC", "AUPRO"]
+        .into_iter()
+        .filter(|name| rows.iter().any(|r| r.metric == *name && r.mean.is_some()))
+        .collect();
     let mut text = String::new();
     for block in rows.chunk_by(|a, b| (&a.model, &a.group) == (&b.model, &b.group)) {
         let Some(first) = block.first() else { continue };
@@ -224,7 +226,14 @@ fn summary(plan: &Plan, rows: &[Row], failures: &[Failure]) -> String {
             let Some(row) = of_variant.first() else { continue };
             let mut cells = vec![row.variant.clone()];
             for name in &shown {
-                cells.extend(of_variant.iter().find(|row| row.metric == *name).map(|row| [value(row), gain(row)]).into_iter().flatten());
+                cells.extend(
+                    of_variant
+                        .iter()
+                        .find(|row| row.metric == *name)
+                        .map(|row| [value(row), gain(row)])
+                        .into_iter()
+                        .flatten(),
+                );
             }
             cells.extend(cost(row));
             table.row(cells);
@@ -244,7 +253,14 @@ fn summary(plan: &Plan, rows: &[Row], failures: &[Failure]) -> String {
         let mut table = Table::new(&["model", "group", "variant", "seed", "error", "hint"]);
         for f in failures {
             let hint = f.hint.clone().unwrap_or_default();
-            table.row(vec![f.model.clone(), f.group.clone(), f.variant.clone(), f.seed.to_string(), f.error.clone(), hint]);
+            table.row(vec![
+                f.model.clone(),
+                f.group.clone(),
+                f.variant.clone(),
+                f.seed.to_string(),
+                f.error.clone(),
+                hint,
+            ]);
         }
         text += &table.markdown();
     }
@@ -269,7 +285,17 @@ fn long(plan: &Plan, rows: &[Row]) -> Table {
     for row in rows {
         let [train, score, peak] = cost(row);
         let (model, group) = (row.model.clone(), row.group.clone());
-        table.row(vec![model, group, row.metric.to_owned(), row.variant.clone(), value(row), gain(row), train, score, peak]);
+        table.row(vec![
+            model,
+            group,
+            row.metric.to_owned(),
+            row.variant.clone(),
+            value(row),
+            gain(row),
+            train,
+            score,
+            peak,
+        ]);
     }
     table
 }

@@ -34,7 +34,9 @@ impl<'a> Scorer<'a> {
     ) -> Result<Self> {
         let mut graph = eval.clone();
         graph.taps.clear();
-        graph.outputs.retain(|named| matches!(named.name.as_str(), "score" | "score_map") || calibrated(&named.name).is_some());
+        graph
+            .outputs
+            .retain(|named| matches!(named.name.as_str(), "score" | "score_map") || calibrated(&named.name).is_some());
         let program = passes::optimise(&graph)?;
         let id = session.load(&program)?;
         for variable in &program.variables {
@@ -77,8 +79,11 @@ impl<'a> Scorer<'a> {
             let mean = sum / n;
             let std = (squares / n - mean * mean).max(0.0).sqrt();
             if !std.is_finite() || std == 0.0 {
-                return Err(Error::new(ErrorKind::Numeric, format!("the {part} score has deviation {std} over the held-out normal images"))
-                    .hint("set boost.normalize = \"none\", or hold out more images with train.holdout"));
+                return Err(Error::new(
+                    ErrorKind::Numeric,
+                    format!("the {part} score has deviation {std} over the held-out normal images"),
+                )
+                .hint("set boost.normalize = \"none\", or hold out more images with train.holdout"));
             }
             for (name, value) in [("mean", mean), ("std", std)] {
                 let (name, value) = (format!("{CALIBRATION}.{part}.{name}"), HostTensor::scalar(value as f32));
@@ -90,7 +95,12 @@ impl<'a> Scorer<'a> {
     }
 
     /// Scores every picture, in order.
-    pub(crate) fn scores(&mut self, pictures: &[Picture], names: &[String], mut take: impl FnMut(usize, Scored) -> Result<()>) -> Result<()> {
+    pub(crate) fn scores(
+        &mut self,
+        pictures: &[Picture],
+        names: &[String],
+        mut take: impl FnMut(usize, Scored) -> Result<()>,
+    ) -> Result<()> {
         let position = |name: &str| self.program.outputs.iter().position(|named| named.name == name);
         let (score, map) = (position("score"), position("score_map"));
         let score = score.ok_or_else(|| Error::plugin("the evaluation program has no output `score`"))?;
@@ -106,7 +116,9 @@ impl<'a> Scorer<'a> {
             };
             let bad = !value.is_finite() || map.iter().flatten().any(|x| !x.is_finite());
             if bad {
-                return Err(Error::new(ErrorKind::Numeric, "the score is not a finite number").with("file", &names[picture]));
+                return Err(
+                    Error::new(ErrorKind::Numeric, "the score is not a finite number").with("file", &names[picture])
+                );
             }
             take(picture, Scored { score: value, map })
         })
@@ -118,15 +130,22 @@ impl<'a> Scorer<'a> {
         pictures: &[Picture],
         mut take: impl FnMut(usize, usize, usize, &[HostTensor]) -> Result<()>,
     ) -> Result<()> {
-        let inputs: Vec<(String, Vec<usize>)> =
-            self.program.inputs().map(|(name, value)| (name.to_owned(), self.program.ty(value).shape.clone())).collect();
+        let inputs: Vec<(String, Vec<usize>)> = self
+            .program
+            .inputs()
+            .map(|(name, value)| (name.to_owned(), self.program.ty(value).shape.clone()))
+            .collect();
         let n = inputs.first().and_then(|(_, shape)| shape.first().copied()).unwrap_or(1);
         for start in (0..pictures.len()).step_by(n) {
             let taken: Vec<usize> = (start..start + n).map(|i| i.min(pictures.len() - 1)).collect();
             let mut values = BTreeMap::new();
             for (name, shape) in &inputs {
                 let image = self.spec.inputs.iter().any(|input| input.name == *name && input.fill == Fill::Image);
-                let value = if image { batch(pictures, &taken, shape)? } else { HostTensor::full(&mimus_core::ValueType::f32(shape.clone()), 0.0) };
+                let value = if image {
+                    batch(pictures, &taken, shape)?
+                } else {
+                    HostTensor::full(&mimus_core::ValueType::f32(shape.clone()), 0.0)
+                };
                 values.insert(name.clone(), value);
             }
             let outputs = self.session.run(self.id, &values)?;

@@ -100,7 +100,9 @@ impl<'a> Sweep<'a> {
         let (label, plan, progress) = (label(shop, variant, seed), self.plan, &mut self.progress);
         let mut advanced = 0;
         let outcome = contained(|| {
-            if work != Work::Train && let Some(scores) = shop.finished(variant, seed)? {
+            if work != Work::Train
+                && let Some(scores) = shop.finished(variant, seed)?
+            {
                 return judge(plan, shop, material, variant, seed, scores);
             }
             if work == Work::Judge && !shop.is_trained(variant, seed)? {

@@ -89,9 +89,11 @@ impl Training<'_> {
         let base = self.options.learning_rate.unwrap_or(self.spec.learning_rate);
         let mut total = 0.0;
         for step in 0..steps {
-            let taken: Vec<usize> = (0..self.request.batch).map(|i| order[(step * self.request.batch + i) % n]).collect();
+            let taken: Vec<usize> =
+                (0..self.request.batch).map(|i| order[(step * self.request.batch + i) % n]).collect();
             let global = epoch * steps + step;
-            let lr = base * self.options.schedule.factor(epoch, self.epochs) * warm_up(global, self.options.warm_up_steps);
+            let lr =
+                base * self.options.schedule.factor(epoch, self.epochs) * warm_up(global, self.options.warm_up_steps);
             let mut inputs = self.inputs(&taken, global)?;
             inputs.insert(LEARNING_RATE.to_owned(), HostTensor::scalar(lr as f32));
             let outputs = session.run(id, &inputs)?;

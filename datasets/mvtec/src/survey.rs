@@ -49,5 +49,9 @@ fn pair(sample: &SampleInfo) -> Result<[Option<Seen>; 2]> {
 
 fn look(path: &Path) -> Result<Seen> {
     let bytes = mimus_decode::bytes(path)?;
-    Ok(Seen { digest: Sha256::digest(&bytes).into(), bytes: bytes.len() as u64, size: mimus_decode::size(path, &bytes)? })
+    Ok(Seen {
+        digest: Sha256::digest(&bytes).into(),
+        bytes: bytes.len() as u64,
+        size: mimus_decode::size(path, &bytes)?,
+    })
 }
