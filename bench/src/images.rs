@@ -120,9 +120,9 @@ mod tests {
     fn reduction_averages_and_enlargement_interpolates() {
         let constant = vec![3.0; 12];
         assert!(shrink(&constant, [3, 4], [5, 2]).iter().all(|x| (x - 3.0).abs() < 1e-6));
-        // Halving with a triangle of width 2: the inner pixels weigh 3/4 and 1/4, normalised at the border.
+        // Halving with a triangle of width 2: weights 3/4, 3/4, 1/4 of the pixels within reach.
         let halved = shrink(&[0.0, 4.0, 8.0, 12.0], [1, 4], [1, 2]);
-        assert!((halved[0] - 18.0 / 7.0).abs() < 1e-5 && (halved[1] - (12.0 - 18.0 / 7.0)).abs() < 1e-5, "{halved:?}");
+        assert!((halved[0] - 20.0 / 7.0).abs() < 1e-5 && (halved[1] - (12.0 - 20.0 / 7.0)).abs() < 1e-5, "{halved:?}");
         assert_eq!(shrink(&[0.0, 1.0], [1, 2], [1, 4]), [0.0, 0.25, 0.75, 1.0]);
     }
 
