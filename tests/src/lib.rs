@@ -3,14 +3,12 @@
 mod artifacts;
 
 use std::path::Path;
+use std::process::Command;
 
 use mimus_core::Result;
 use mimus_core::abi::{Origin, Prober, Registry, Search};
 
 pub use artifacts::{Artifacts, cargo};
-
-/// Argument of the program `chores` before the path of a library that it shall try.
-pub const PROBE: &str = "__probe";
 
 /// The root of the checkout.
 pub fn repository() -> &'static Path {
@@ -18,13 +16,24 @@ pub fn repository() -> &'static Path {
     tests.parent().unwrap_or(tests)
 }
 
-/// The child process that tries libraries: the program `chores`.
+/// The child process that tries libraries: the command `mimus`, as in use; no verdict is kept.
 ///
 /// # Errors
 /// If the build fails.
 pub fn prober() -> Result<Prober> {
-    let program = Artifacts::of_workspace()?.program("chores")?.to_owned();
-    Ok(Prober { program, arguments: vec![PROBE.into()], cache: None })
+    let program = Artifacts::of_workspace()?.program("mimus")?.to_owned();
+    Ok(Prober { program, arguments: vec!["__probe".into()], cache: None })
+}
+
+/// The command `mimus`, started in `folder` and blind to what the user has installed; what it caches goes below `folder`.
+///
+/// # Errors
+/// If the build fails.
+pub fn mimus(folder: &Path) -> Result<Command> {
+    let mut command = Command::new(Artifacts::of_workspace()?.program("mimus")?);
+    command.current_dir(folder).env_remove("MIMUS_PLUGIN_PATH");
+    command.env("XDG_CACHE_HOME", folder.join("cache")).env("XDG_DATA_HOME", folder.join("data"));
+    Ok(command)
 }
 
 /// All plugins of the workspace, opened from their files as a user's are.

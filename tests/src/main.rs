@@ -4,11 +4,9 @@
 mod demo;
 mod verify;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use mimus_core::Error;
-use mimus_core::abi::Prober;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -16,7 +14,6 @@ fn main() -> ExitCode {
     let result = match arguments.as_slice() {
         ["demo", further @ ..] => demo::run(further),
         ["verify"] => verify::run(),
-        [mimus_tests::PROBE, library] => Prober::child(Path::new(library), &mut std::io::stdout()),
         other => Err(Error::config(format!("`{}` is no chore", other.join(" "))).hint("the chores are: demo, verify")),
     };
     match result {

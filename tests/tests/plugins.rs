@@ -17,10 +17,13 @@ use mimus_tests::{Artifacts, plugins, prober, repository};
 #[allow(unreachable_pub, reason = "public in its own crate")]
 mod memae;
 
-/// Names of the folders below `place`.
+/// Names of the folders below `place` that hold a plugin: not what several of them share.
 fn folders(place: &str) -> Vec<String> {
     let entries = std::fs::read_dir(repository().join(place)).unwrap().map(Result::unwrap);
-    let folders = entries.filter(|entry| entry.file_type().unwrap().is_dir());
+    let is_plugin = |path: &Path| {
+        std::fs::read_to_string(path.join("Cargo.toml")).is_ok_and(|manifest| manifest.contains("\"cdylib\""))
+    };
+    let folders = entries.filter(|entry| is_plugin(&entry.path()));
     folders.map(|entry| entry.file_name().into_string().unwrap()).collect()
 }
 

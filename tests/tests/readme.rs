@@ -2,9 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test is a failed test with its place")]
 
 use std::path::Path;
-use std::process::Command;
 
-use mimus_tests::{Artifacts, repository};
+use mimus_tests::{Artifacts, mimus, repository};
 
 /// The blocks of a kind in the section, in order.
 fn blocks(kind: &str) -> Vec<String> {
@@ -31,18 +30,20 @@ fn write(folder: &Path) {
 
 /// Builds the library to where the section's commands look for it.
 fn build(folder: &Path) {
-    let library = Artifacts::build(folder, &[]).unwrap().library("attention-loud").unwrap().to_owned();
+    // The profiles of the workspace, so that what both depend on is compiled once.
+    let profiles = repository().join("Cargo.toml");
+    let built = Artifacts::build(folder, &["--config", profiles.to_str().unwrap()]).unwrap();
+    let library = built.library("attention-loud").unwrap();
     let release = folder.join("target/release");
     std::fs::create_dir_all(&release).unwrap();
-    std::fs::copy(&library, release.join(library.file_name().unwrap())).unwrap();
+    std::fs::copy(library, release.join(library.file_name().unwrap())).unwrap();
 }
 
 /// What a command line prints to standard output.
 fn run(folder: &Path, line: &str) -> String {
-    let mimus = Artifacts::of_workspace().unwrap().program("mimus").unwrap();
     let mut words = line.split(' ');
     assert_eq!(words.next(), Some("mimus"));
-    let output = Command::new(mimus).args(words).current_dir(folder).output().unwrap();
+    let output = mimus(folder).unwrap().args(words).output().unwrap();
     let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
     assert!(output.status.success(), "`{line}` failed ({}):\n{out}\n{err}", output.status);
     out

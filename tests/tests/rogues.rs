@@ -1,13 +1,13 @@
 //! Libraries that lie, break or crash: each is refused or contained with a sentence that says what, why and what to do.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test is a failed test with its place")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use mimus_core::abi::{ABI_EPOCH, Origin, Registry, Search};
 use mimus_core::plugin::{Batch, FeatureRequest, ModelRequest, Options};
 use mimus_core::{Error, ErrorKind, Phase};
-use mimus_tests::{Artifacts, prober};
+use mimus_tests::{Artifacts, mimus, prober};
 
 /// A folder with one rogue beside two good libraries.
 struct Place {
@@ -204,4 +204,64 @@ fn a_graph_with_an_unknown_operator_is_refused_with_both_versions() {
     let expected = format!("there is no operator `sigmund` in mimus-core {VERSION}");
     assert!(error.message().ends_with(&expected), "{error}");
     assert!(error.next_step().unwrap().ends_with("rebuild the older one"), "{error}");
+}
+
+/// Two models and four attention modules; what is a rogue fails alone.
+const SWEEP: &str = r#"
+[run]
+name = "sweep"
+[dataset]
+plugin = "synthetic"
+groups = ["weave"]
+size = 32
+train = 8
+test_good = 2
+test_per_defect = 1
+[input]
+height = 32
+width = 32
+[[model]]
+plugin = "autoencoder"
+width = 4
+depth = 2
+[[model]]
+plugin = "panics-in-prepare"
+[boost]
+attention = ["none", "panics-in-describe", "wrong-shapes", "sa"]
+[train]
+epochs = 1
+"#;
+
+#[test]
+fn a_sweep_with_rogues_finishes_all_other_cells() {
+    let place = Place::of_rogue("rogue-components");
+    let folder = place.folder.path();
+    let whole = std::fs::read(good("mimus-attention-sa")).unwrap();
+    std::fs::write(folder.join("libunknown_operator.so"), patched(&whole, b"sigmoid", b"sigmund")).unwrap();
+    std::fs::write(folder.join("libtruncated.so"), &whole[..whole.len() / 2]).unwrap();
+    std::fs::write(folder.join("libtext.so"), "hello").unwrap();
+    std::fs::write(folder.join("sweep.toml"), SWEEP).unwrap();
+    let (code, table, progress) = run(folder, &["bench", "sweep.toml", "--plugin-dir", "."]);
+    assert_eq!(code, Some(1), "{table}\n{progress}");
+    for sentence in ["out of ideas", "V3: declares", "no operator `sigmund`", "no defect for seed"] {
+        assert!(progress.contains(sentence) && table.contains(sentence), "{sentence}: {table}\n{progress}");
+    }
+    let results = std::fs::read_to_string(folder.join("runs/sweep/results.csv")).unwrap();
+    let finished: BTreeSet<String> = results.lines().skip(1).map(|row| row.split(',').take(3).collect()).collect();
+    assert_eq!(Vec::from_iter(finished), ["autoencoderweavebaseline", "autoencoderweavenone"]);
+
+    let (code, listed, _) = run(folder, &["plugin", "list", "--plugin-dir", "."]);
+    assert_eq!(code, Some(0));
+    for (file, sentence) in [("libtext.so", "is no shared library"), ("libtruncated.so", "is truncated")] {
+        let refused =
+            |line: &str| line.starts_with("refused (--plugin-dir): ") && line.contains(file) && line.contains(sentence);
+        assert!(listed.lines().any(refused), "{file}: {listed}");
+    }
+}
+
+/// Exit code, standard output and standard error of the command.
+fn run(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = mimus(folder).unwrap().args(arguments).output().unwrap();
+    let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    (output.status.code(), out, err)
 }

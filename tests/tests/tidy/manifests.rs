@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use toml::{Table, Value};
 
-use crate::{File, files, none};
+use crate::{File, files, none, rust_files};
 
 /// What the members below a folder may depend on.
 struct Rule {
@@ -35,8 +35,9 @@ const RULES: &[Rule] = &[
     },
     Rule { folder: "plugins/", members: &["mimus-core"], outside: Some(&[]) },
     Rule { folder: "backends/", members: &["mimus-core"], outside: None },
-    Rule { folder: "datasets/", members: &["mimus-core"], outside: None },
-    Rule { folder: "bench", members: &["mimus-candle", "mimus-core"], outside: None },
+    Rule { folder: "datasets/decode", members: &["mimus-core"], outside: Some(&["image", "serde_bytes"]) },
+    Rule { folder: "datasets/", members: &["mimus-core", "mimus-decode"], outside: None },
+    Rule { folder: "bench", members: &["mimus-candle", "mimus-core", "mimus-decode"], outside: None },
     Rule { folder: "tests/rogues/", members: &["mimus-core"], outside: Some(&["abi_stable"]) },
     Rule { folder: "tests", members: &["mimus-core"], outside: None },
 ];
@@ -117,9 +118,34 @@ fn versions_and_lints_stand_in_the_root_manifest_alone() {
 }
 
 #[test]
-fn a_plugin_is_called_after_its_folder() {
+fn every_dependency_is_used() {
+    let sources = rust_files();
+    let mut used_by_any = BTreeSet::new();
     let mut wrong = Vec::new();
     for member in members() {
+        let own = |file: &&File| file.path.starts_with(&format!("{}/", member.folder));
+        for (name, ..) in member.dependencies() {
+            used_by_any.insert(name.to_owned());
+            if !sources.iter().filter(own).any(|file| file.text.contains(&name.replace('-', "_"))) {
+                wrong.push(format!("{} does not use {name}", member.folder));
+            }
+        }
+    }
+    let root: Table = files().iter().find(|file| file.path == "Cargo.toml").map(manifest).unwrap();
+    let declared = root["workspace"]["dependencies"].as_table().unwrap().clone();
+    let unused = declared.keys().filter(|name| !used_by_any.contains(*name));
+    wrong.extend(unused.map(|name| format!("no member depends on {name}")));
+    none("remove these dependencies", wrong);
+}
+
+#[test]
+fn a_plugin_is_called_after_its_folder() {
+    let mut wrong = Vec::new();
+    let is_plugin = |member: &Member| {
+        let types = member.manifest.get("lib").and_then(|library| library.get("crate-type")).and_then(Value::as_array);
+        types.is_some_and(|types| types.contains(&"cdylib".into()))
+    };
+    for member in members().into_iter().filter(is_plugin) {
         let prefixes = [("plugins/", "mimus-"), ("datasets/", "mimus-dataset-"), ("backends/", "mimus-")];
         for (folder, prefix) in prefixes {
             let Some(name) = member.folder.strip_prefix(folder) else { continue };
