@@ -189,7 +189,7 @@ fn a_graph_with_wrong_shapes_is_refused_with_both_shapes() {
              graph `wrong-shapes`: node 1 (sigmoid \"\"): V3: declares f32[1, 3, 8, 8], infers f32[1, 2, 8, 8]"
         )
     );
-    assert_eq!(error.next_step(), Some("this is a bug of the plugin: its graph is not well formed"));
+    assert_eq!(error.next_step(), Some("this is a bug of the plugin: what it describes is not well formed"));
 }
 
 #[test]

@@ -74,17 +74,19 @@ impl Remote {
             .context("plugin", &self.manifest.name)
     }
 
-    /// Adds where a graph came from to what the verifier says.
     fn verified(&self, what: &str, graph: &Graph) -> Result<()> {
-        graph.verify().map_err(|error| {
-            error
-                .into_kind(crate::ErrorKind::Plugin)
-                .with(BUILT_WITH, &self.manifest.core)
-                .with("described", what)
-                .with(self.info.kind.name(), &self.info.name)
-                .with("plugin", &self.manifest.name)
-                .hint("this is a bug of the plugin: its graph is not well formed")
-        })
+        graph.verify().map_err(|error| self.blame(what, error))
+    }
+
+    /// Adds where something that breaks the contract came from.
+    fn blame(&self, what: &str, error: Error) -> Error {
+        error
+            .into_kind(crate::ErrorKind::Plugin)
+            .with(BUILT_WITH, &self.manifest.core)
+            .with("described", what)
+            .with(self.info.kind.name(), &self.info.name)
+            .with("plugin", &self.manifest.name)
+            .hint("this is a bug of the plugin: what it describes is not well formed")
     }
 
     fn fragment(&self, request: &FeatureRequest) -> Result<Graph> {
@@ -119,6 +121,7 @@ impl Model for Remote {
         if let Some(graph) = &spec.image_score {
             self.verified("image score", graph)?;
         }
+        spec.verify().map_err(|error| self.blame("specification", error))?;
         Ok(spec)
     }
 

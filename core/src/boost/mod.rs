@@ -6,7 +6,7 @@
 mod score;
 mod tap;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -64,7 +64,7 @@ pub type Fragment<'a> = dyn Fn(&[usize], Phase) -> Result<Graph> + 'a;
 /// # Errors
 /// If the spec contradicts itself; names the missing output.
 pub fn baseline(spec: &ModelSpec) -> Result<Programs> {
-    check(spec)?;
+    spec.verify()?;
     let mut b = Builder::extend(spec.eval.clone());
     if spec.image_score.is_some() {
         let map = spec.eval.expect_output("score_map")?;
@@ -90,7 +90,7 @@ pub fn boost(
     head: Option<&Fragment<'_>>,
     options: &BoostOptions,
 ) -> Result<Programs> {
-    check(spec)?;
+    spec.verify()?;
     let natural = || spec.taps.first().map(|tap| vec![tap.name.clone()]).unwrap_or_default();
     let names = if options.taps.is_empty() { natural() } else { options.taps.clone() };
     if names.is_empty() {
@@ -98,22 +98,6 @@ pub fn boost(
     }
     let build = |phase| System { spec, attention, head, options, names: &names, phase }.build();
     Ok(Programs { train: build(Phase::Train)?, eval: build(Phase::Eval)? })
-}
-
-/// What the host relies on in a spec.
-fn check(spec: &ModelSpec) -> Result<()> {
-    spec.train.expect_output("loss").map_err(|e| e.into_kind(crate::ErrorKind::Plugin))?;
-    let needed = if spec.image_score.is_some() { "score_map" } else { "score" };
-    spec.eval.expect_output(needed).map_err(|e| e.into_kind(crate::ErrorKind::Plugin))?;
-    let known: BTreeSet<&str> = spec.inputs.iter().map(|input| input.name.as_str()).collect();
-    for (graph, phase) in [(&spec.train, "training"), (&spec.eval, "evaluation")] {
-        if let Some((name, _)) = graph.inputs().find(|(name, _)| !known.contains(name)) {
-            return Err(Error::plugin(format!(
-                "the {phase} graph has the input `{name}`, which the spec does not list"
-            )));
-        }
-    }
-    Ok(())
 }
 
 /// One phase of a boosted system under construction.

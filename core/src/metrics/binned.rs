@@ -135,7 +135,8 @@ mod tests {
     fn images() -> Vec<(Vec<f32>, Vec<u8>)> {
         let mut stream = Stream::keyed("binned");
         let image = |i: usize| {
-            let mask: Vec<u8> = (0..256).map(|at| u8::from(i % 3 == 0 && (at / 16) % 5 < 2 && at % 16 > 9)).collect();
+            let mask: Vec<u8> =
+                (0..256).map(|at| u8::from(i.is_multiple_of(3) && (at / 16) % 5 < 2 && at % 16 > 9)).collect();
             let map = mask.iter().map(|m| (stream.normal() + f64::from(*m)) as f32).collect();
             (map, mask)
         };

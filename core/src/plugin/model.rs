@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{ComponentInfo, Options};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Graph;
-use crate::tensor::HostTensor;
+use crate::tensor::{Dtype, HostTensor};
 use crate::train::OptimizerSpec;
 
 /// A reconstruction- or prediction-based detector.
@@ -76,6 +76,61 @@ pub struct ModelSpec {
     pub prepares: bool,
 }
 
+impl ModelSpec {
+    /// Succeeds if the spec holds what the host relies on. The graphs themselves are verified by [`Graph::verify`].
+    ///
+    /// # Errors
+    /// Names the graph and the output, input, tap or number that is missing or does not fit.
+    pub fn verify(&self) -> Result<()> {
+        expect_shape("training", &self.train, "loss", "[]", |shape| shape.is_empty())?;
+        let is_score = |shape: &[usize]| shape.len() == 1;
+        match &self.image_score {
+            None => expect_shape("evaluation", &self.eval, "score", "[N]", is_score)?,
+            Some(graph) => {
+                let is_map = |shape: &[usize]| shape.len() == 4 && shape[1] == 1;
+                expect_shape("evaluation", &self.eval, "score_map", "[N, 1, H, W]", is_map)?;
+                expect_shape("image score", graph, "score", "[N]", is_score)?;
+            }
+        }
+        self.check_names()?;
+        self.preprocessing.verify()?;
+        if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
+            return Err(Error::plugin(format!("its learning rate is {}, expects more than 0", self.learning_rate)));
+        }
+        Ok(())
+    }
+
+    /// That the spec lists every input, and both graphs have every tap that it lists.
+    fn check_names(&self) -> Result<()> {
+        for (graph, phase) in [(&self.train, "training"), (&self.eval, "evaluation")] {
+            let listed = |name: &str| self.inputs.iter().any(|input| input.name == name);
+            if let Some((name, _)) = graph.inputs().find(|(name, _)| !listed(name)) {
+                let message = format!("the {phase} graph has the input `{name}`, which the spec does not list");
+                return Err(Error::plugin(message));
+            }
+            for tap in &self.taps {
+                graph.expect_tap(&tap.name).map_err(|error| error.into_kind(ErrorKind::Plugin).with("phase", phase))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn expect_shape(
+    phase: &str,
+    graph: &Graph,
+    output: &str,
+    expected: &str,
+    fits: impl Fn(&[usize]) -> bool,
+) -> Result<()> {
+    let value = graph.expect_output(output).map_err(|error| error.into_kind(ErrorKind::Plugin).with("phase", phase))?;
+    let ty = graph.ty(value);
+    if ty.dtype == Dtype::F32 && fits(&ty.shape) {
+        return Ok(());
+    }
+    Err(Error::plugin(format!("output `{output}` is {ty}, expects f32{expected}")).with("phase", phase))
+}
+
 /// One input and how it is filled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InputSpec {
@@ -135,6 +190,17 @@ impl Preprocessing {
     pub fn uniform(color: Color, mean: f64, std: f64) -> Self {
         Self { color, mean: vec![mean; color.channels()], std: vec![std; color.channels()] }
     }
+
+    fn verify(&self) -> Result<()> {
+        let channels = self.color.channels();
+        for (what, numbers) in [("mean", &self.mean), ("std", &self.std)] {
+            if numbers.len() != channels || !numbers.iter().all(|x| x.is_finite() && (what == "mean" || *x > 0.0)) {
+                let message = format!("its preprocessing has {what} = {numbers:?}, expects {channels} finite numbers");
+                return Err(Error::plugin(message + if what == "std" { " above 0" } else { "" }));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A hidden value at which a boost may attach.
@@ -144,4 +210,59 @@ pub struct TapSpec {
     pub name: String,
     /// One line on what it is.
     pub help: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Builder;
+    use crate::tensor::ValueType;
+
+    /// A graph whose only input is its output too.
+    fn graph(input: &str, output: &str, shape: &[usize]) -> Graph {
+        let mut b = Builder::new("identity");
+        let x = b.input(input, ValueType::f32(shape)).unwrap();
+        b.output(output, x).unwrap();
+        b.tap("code", x).unwrap();
+        b.finish()
+    }
+
+    fn good() -> ModelSpec {
+        ModelSpec {
+            train: graph("x", "loss", &[]),
+            eval: graph("x", "score_map", &[2, 1, 4, 4]),
+            image_score: Some(graph("score_map", "score", &[2])),
+            inputs: vec![InputSpec { name: "x".to_owned(), fill: Fill::Image }],
+            preprocessing: Preprocessing::uniform(Color::Rgb, 0.5, 0.5),
+            taps: vec![TapSpec { name: "code".to_owned(), help: String::new() }],
+            optimizer: OptimizerSpec::adam(),
+            learning_rate: 1e-3,
+            prepares: false,
+        }
+    }
+
+    #[test]
+    fn a_spec_that_the_host_cannot_rely_on_is_refused_with_what_does_not_fit() {
+        good().verify().unwrap();
+        type Change = fn(&mut ModelSpec);
+        let cases: [(Change, &str); 8] = [
+            (|s| s.train = graph("x", "loss", &[2]), "output `loss` is f32[2], expects f32[]"),
+            (|s| s.eval.outputs.clear(), "there is no output `score_map`; there are: "),
+            (|s| s.eval = graph("x", "score_map", &[2, 4]), "output `score_map` is f32[2, 4], expects f32[N, 1, H, W]"),
+            (|s| s.image_score = None, "there is no output `score`; there are: score_map"),
+            (|s| s.inputs.clear(), "the training graph has the input `x`, which the spec does not list"),
+            (|s| s.eval.taps.clear(), "there is no tap `code`; there are: "),
+            (
+                |s| s.preprocessing.std = vec![0.0; 3],
+                "its preprocessing has std = [0.0, 0.0, 0.0], expects 3 finite numbers above 0",
+            ),
+            (|s| s.learning_rate = f64::NAN, "its learning rate is NaN, expects more than 0"),
+        ];
+        for (change, sentence) in cases {
+            let mut spec = good();
+            change(&mut spec);
+            let error = spec.verify().unwrap_err();
+            assert_eq!((error.kind(), error.message()), (ErrorKind::Plugin, sentence));
+        }
+    }
 }
