@@ -10,6 +10,7 @@ mod kernels;
 mod names;
 mod plan;
 mod session;
+mod slots;
 #[cfg(feature = "tensors")]
 mod tensor;
 

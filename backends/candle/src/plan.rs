@@ -14,6 +14,7 @@ use crate::fuse::{self, Unit};
 use crate::kernels::elementwise::{Load, Program};
 use crate::kernels::{self, Kernel};
 use crate::names::Read;
+use crate::slots::{self, Lifetime, Slots};
 
 /// Where a value lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,17 +49,16 @@ pub(crate) struct Step {
     pub(crate) label: String,
 }
 
-/// Sizes, in elements, of the slots that a program needs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Slots {
-    pub(crate) floats: Vec<usize>,
-    pub(crate) ints: Vec<usize>,
-}
-
 /// A variable's change: made in place, or copied from a value that lives elsewhere.
 pub(crate) struct Assignment {
     pub(crate) variable: usize,
     pub(crate) copy: Option<Operand>,
+}
+
+impl Step {
+    fn operands(&self) -> impl Iterator<Item = &Operand> {
+        self.inputs.iter().chain(&self.outputs).chain(&self.workspace)
+    }
 }
 
 /// A loaded program.
@@ -86,13 +86,19 @@ impl Plan {
         }
         planner.finish()
     }
-}
 
-/// A slot under construction.
-struct Planned {
-    dtype: Dtype,
-    elements: usize,
-    free: bool,
+    /// What is read after the last step.
+    fn results(&self) -> impl Iterator<Item = &Operand> {
+        let copied = self.assignments.iter().filter_map(|assignment| assignment.copy.as_ref());
+        self.outputs.iter().map(|(operand, _)| operand).chain(copied)
+    }
+
+    fn operands_mut(&mut self) -> impl Iterator<Item = &mut Operand> {
+        let steps = self.steps.iter_mut();
+        let used = steps.flat_map(|step| step.inputs.iter_mut().chain(&mut step.outputs).chain(&mut step.workspace));
+        let copied = self.assignments.iter_mut().filter_map(|assignment| assignment.copy.as_mut());
+        used.chain(self.outputs.iter_mut().map(|(operand, _)| operand)).chain(copied)
+    }
 }
 
 struct Planner<'a> {
@@ -104,7 +110,8 @@ struct Planner<'a> {
     places: Vec<Option<Place>>,
     /// The last unit that reads each owner; the number of units if it is needed after the run.
     last_read: Vec<usize>,
-    slots: Vec<Planned>,
+    /// Type and number of elements of every value that needs a slot, by number, until slots are shared.
+    values: Vec<(Dtype, usize)>,
     plan: Plan,
 }
 
@@ -135,7 +142,7 @@ impl<'a> Planner<'a> {
         };
         let n = graph.values.len();
         let mut planner =
-            Self { graph, numbers, owner, places: vec![None; n], last_read: vec![0; n], slots: Vec::new(), plan };
+            Self { graph, numbers, owner, places: vec![None; n], last_read: vec![0; n], values: Vec::new(), plan };
         planner.assign_in_place()?;
         Ok(planner)
     }
@@ -201,20 +208,20 @@ impl<'a> Planner<'a> {
                 // Made when something reads them from memory.
                 Op::Constant { .. } | Op::Fill { .. } => None,
                 _ if shares_memory(graph, node) => None,
-                _ => Some(self.single(node)?),
+                _ => Some(self.single(time, node)?),
             },
         };
-        if let Some(step) = step {
-            self.release(time, &step);
-            self.plan.steps.push(step);
-        }
+        self.plan.steps.extend(step);
         Ok(())
     }
 
-    fn single(&mut self, node: &Node) -> Result<Step> {
+    fn single(&mut self, time: usize, node: &Node) -> Result<Step> {
         let kernel = fuse::with_types(self.graph, node, |types| kernels::prepare(&node.op, types));
         let kernel = kernel.context("op", node.op.name()).context("layer", &node.label)?;
-        let inputs = node.inputs.iter().map(|value| self.operand(*value)).collect::<Result<Vec<_>>>()?;
+        let mut inputs = node.inputs.iter().map(|value| self.operand(*value)).collect::<Result<Vec<_>>>()?;
+        if let Some(i) = kernel.in_place().filter(|i| self.is_spent(time, node.inputs[*i], *i, &inputs)) {
+            self.take(node.outputs[0], &mut inputs, i);
+        }
         let outputs = node.outputs.iter().map(|value| self.allocate(*value)).collect();
         let workspace = match kernel.workspace() {
             0 => None,
@@ -225,29 +232,34 @@ impl<'a> Planner<'a> {
 
     fn group(&mut self, time: usize, nodes: &[usize]) -> Result<Step> {
         let node = &self.graph.nodes[nodes[nodes.len() - 1]];
-        let output = node.outputs[0];
         let mut fused = fuse::lower(self.graph, nodes);
         let mut inputs = fused.values.iter().map(|value| self.operand(*value)).collect::<Result<Vec<_>>>()?;
-        let outputs = match self.reusable(time, &fused, &inputs) {
-            Some(i) if self.places[output.index()].is_none() => {
-                fused.loads[i] = Load::InPlace;
-                self.places[output.index()] = Some(inputs[i].place);
-                vec![inputs.remove(i)]
-            }
-            _ => vec![self.allocate(output)],
-        };
+        let spent = |i: &usize| fused.loads[*i] == Load::Same && self.is_spent(time, fused.values[*i], *i, &inputs);
+        if let Some(i) = (0..inputs.len()).find(spent)
+            && self.take(node.outputs[0], &mut inputs, i)
+        {
+            fused.loads[i] = Load::InPlace;
+        }
+        let outputs = vec![self.allocate(node.outputs[0])];
         let kernel = Box::new(Program::new(fused.loads, fused.instructions));
         Ok(Step { kernel, inputs, outputs, workspace: None, op: node.op.name(), label: node.label.clone() })
     }
 
-    /// The input whose memory the output of a group can take: read here for the last time, once, element by element.
-    fn reusable(&self, time: usize, fused: &fuse::Fused, inputs: &[Operand]) -> Option<usize> {
-        (0..inputs.len()).find(|i| {
-            matches!(inputs[*i].place, Place::Slot(..))
-                && fused.loads[*i] == Load::Same
-                && self.last_read[self.owner(fused.values[*i])] == time
-                && inputs.iter().filter(|other| other.place == inputs[*i].place).count() == 1
-        })
+    /// Whether the memory of input `i`, `value`, is read for the last time by this unit, and only once.
+    fn is_spent(&self, time: usize, value: ValueId, i: usize, inputs: &[Operand]) -> bool {
+        matches!(inputs[i].place, Place::Slot(..))
+            && self.last_read[self.owner(value)] == time
+            && inputs.iter().filter(|other| other.place == inputs[i].place).count() == 1
+    }
+
+    /// Makes `output` in the memory of input `i`, which is then no input any more; not if the output has a place already.
+    fn take(&mut self, output: ValueId, inputs: &mut Vec<Operand>, i: usize) -> bool {
+        let place = &mut self.places[output.index()];
+        let free = place.is_none();
+        if free {
+            *place = Some(inputs.remove(i).place);
+        }
+        free
     }
 
     /// Where to read a value.
@@ -290,39 +302,10 @@ impl<'a> Planner<'a> {
         Operand { place, elements }
     }
 
-    /// The smallest free slot that is large enough, else the largest free one, made larger, else a new one.
+    /// Memory for a new value.
     fn slot(&mut self, dtype: Dtype, elements: usize) -> Place {
-        let free = || self.slots.iter().enumerate().filter(|(_, planned)| planned.free && planned.dtype == dtype);
-        let fitting = free().filter(|(_, planned)| planned.elements >= elements);
-        let found = fitting.min_by_key(|(_, planned)| planned.elements);
-        let index = match found.or_else(|| free().max_by_key(|(_, planned)| planned.elements)) {
-            Some((index, _)) => index,
-            None => {
-                self.slots.push(Planned { dtype, elements, free: true });
-                self.slots.len() - 1
-            }
-        };
-        let planned = &mut self.slots[index];
-        planned.free = false;
-        planned.elements = planned.elements.max(elements);
-        Place::Slot(dtype, index)
-    }
-
-    /// Frees the slots that nothing reads after `time`.
-    fn release(&mut self, time: usize, step: &Step) {
-        let places: Vec<Place> = step.inputs.iter().chain(&step.outputs).map(|operand| operand.place).collect();
-        let mut needed = Vec::new();
-        for (owner, place) in self.places.iter().enumerate() {
-            if self.last_read[owner] > time {
-                needed.extend(*place);
-            }
-        }
-        let dead = places.into_iter().filter(|place| !needed.contains(place));
-        for place in dead.chain(step.workspace.map(|operand| operand.place)) {
-            if let Place::Slot(_, index) = place {
-                self.slots[index].free = true;
-            }
-        }
+        self.values.push((dtype, elements));
+        Place::Slot(dtype, self.values.len() - 1)
     }
 
     fn finish(mut self) -> Result<Plan> {
@@ -335,33 +318,30 @@ impl<'a> Planner<'a> {
             let copy = (operand.place != Place::Next(variable)).then_some(operand);
             self.plan.assignments.push(Assignment { variable, copy });
         }
-        self.sort_slots();
+        self.share_slots();
         Ok(self.plan)
     }
 
-    /// Largest slots first, so that the programs of a session share them well.
-    fn sort_slots(&mut self) {
-        let mut order: Vec<usize> = (0..self.slots.len()).collect();
-        order.sort_by_key(|i| std::cmp::Reverse(self.slots[*i].elements));
-        let mut rank = vec![0; order.len()];
-        for old in order {
-            let Planned { dtype, elements, .. } = self.slots[old];
-            let list = match dtype {
-                Dtype::F32 => &mut self.plan.slots.floats,
-                Dtype::I64 => &mut self.plan.slots.ints,
-            };
-            rank[old] = list.len();
-            list.push(elements);
-        }
-        let moved = |operand: &mut Operand| {
-            if let Place::Slot(_, index) = &mut operand.place {
-                *index = rank[*index];
+    /// From a slot for each value to few that they share.
+    fn share_slots(&mut self) {
+        let mut times = vec![(usize::MAX, 0); self.values.len()];
+        let mut seen = |operand: &Operand, time: usize| {
+            if let Place::Slot(_, value) = operand.place {
+                times[value] = (time.min(times[value].0), time.max(times[value].1));
             }
         };
-        for step in &mut self.plan.steps {
-            step.inputs.iter_mut().chain(&mut step.outputs).chain(&mut step.workspace).for_each(moved);
+        for (time, step) in self.plan.steps.iter().enumerate() {
+            step.operands().for_each(|operand| seen(operand, time));
         }
-        self.plan.outputs.iter_mut().for_each(|(operand, _)| moved(operand));
-        self.plan.assignments.iter_mut().filter_map(|assignment| assignment.copy.as_mut()).for_each(moved);
+        self.plan.results().for_each(|operand| seen(operand, self.plan.steps.len()));
+        let lifetimes = self.values.iter().zip(times);
+        let lifetimes = lifetimes.map(|(&(dtype, elements), (first, last))| Lifetime { dtype, elements, first, last });
+        let (chosen, slots) = slots::share(&lifetimes.collect::<Vec<_>>());
+        self.plan.slots = slots;
+        self.plan.operands_mut().for_each(|operand| {
+            if let Place::Slot(_, value) = &mut operand.place {
+                *value = chosen[*value];
+            }
+        });
     }
 }

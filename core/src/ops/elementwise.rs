@@ -89,13 +89,13 @@ fn unary_gradient(op: &Op, context: &mut GradientContext<'_>, dy: ValueId) -> Re
             let square = b.mul(y, y)?;
             b.affine(square, -1.0, 1.0)?
         }
-        Op::Relu {} => positive(b, x)?,
+        Op::Relu {} => positive(b, y)?,
         Op::LeakyRelu { slope } => {
-            let mask = positive(b, x)?;
+            let mask = positive(b, kept(*slope, x, y))?;
             b.affine(mask, 1.0 - slope, *slope)?
         }
         Op::Elu { alpha } => {
-            let mask = positive(b, x)?;
+            let mask = positive(b, kept(*alpha, x, y))?;
             let one = b.scalar(1.0)?;
             let below = b.affine(y, 1.0, *alpha)?;
             b.select(mask, one, below)?
@@ -113,6 +113,12 @@ fn unary_gradient(op: &Op, context: &mut GradientContext<'_>, dy: ValueId) -> Re
         _ => return check::fail("has no gradient"),
     };
     Ok(vec![Some(context.builder.mul(dy, slope)?)])
+}
+
+/// The one of `x` and `y = f(x)` whose sign tells that of `x`: the output if negative inputs stay so, since it is kept for the
+/// next layer anyway and the input then need not be.
+fn kept(slope: f64, x: ValueId, y: ValueId) -> ValueId {
+    if slope >= 0.0 { y } else { x }
 }
 
 /// 1 where `x > 0`, else 0.

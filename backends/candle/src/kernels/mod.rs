@@ -31,6 +31,12 @@ pub(crate) trait Kernel: Send + Sync {
         0
     }
 
+    /// The input whose memory the first output, of the same type, can take: if it does, the input is no operand any more, and
+    /// the output holds its values.
+    fn in_place(&self) -> Option<usize> {
+        None
+    }
+
     /// Computes the outputs, every element of them.
     ///
     /// # Errors

@@ -276,11 +276,10 @@ impl WithSimd for GradientSums<'_> {
     }
 }
 
-/// `dx = (dy - shift - (x - mean) * slope) * scale` over a plane.
+/// `d = (d - shift - (x - mean) * slope) * scale` over a plane.
 struct GradientPlane<'a> {
     x: &'a [f32],
-    dy: &'a [f32],
-    dx: &'a mut [f32],
+    d: &'a mut [f32],
     mean: f32,
     shift: f32,
     slope: f32,
@@ -292,18 +291,26 @@ impl WithSimd for GradientPlane<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { x, dy, dx, mean, shift, slope, scale } = self;
-        for ((dx, dy), x) in dx.iter_mut().zip(dy).zip(x) {
-            *dx = (dy - shift - (x - mean) * slope) * scale;
+        let Self { x, d, mean, shift, slope, scale } = self;
+        for (d, x) in d.iter_mut().zip(x) {
+            *d = (*d - shift - (x - mean) * slope) * scale;
         }
     }
 }
 
 impl Kernel for BatchNormTrainGrad {
+    fn in_place(&self) -> Option<usize> {
+        Some(4)
+    }
+
     fn run(&self, operands: Operands<'_, '_>) -> Result<()> {
         let (x, weight, mean) = (operands.input(0)?, operands.input(1)?, operands.input(2)?);
-        let (var, dy) = (operands.input(3)?, operands.input(4)?);
-        let [dx, dweight, dbias] = operands.outputs()?;
+        let (var, dy) = (operands.input(3)?, operands.input(4).ok());
+        let [d, dweight, dbias] = operands.outputs()?;
+        if let Some(dy) = dy {
+            d.par_chunks_mut(CHUNK).zip(dy.par_chunks(CHUNK)).for_each(|(d, dy)| d.copy_from_slice(dy));
+        }
+        let dy = &*d;
         let (planes, n) = (self.planes, self.planes.count());
         let sums: Vec<(f64, f64)> = (0..planes.channels)
             .into_par_iter()
@@ -313,11 +320,11 @@ impl Kernel for BatchNormTrainGrad {
         for (c, (dweight, dbias)) in dweight.iter_mut().zip(dbias).enumerate() {
             (*dbias, *dweight) = (sums[c].0 as f32, (sums[c].1 * inverse(c)) as f32);
         }
-        planes.map(dx, |c, first, dx| {
-            let (x, dy) = (&x[first..][..dx.len()], &dy[first..][..dx.len()]);
+        planes.map(d, |c, first, d| {
+            let x = &x[first..][..d.len()];
             let (shift, slope) = ((sums[c].0 / n) as f32, (sums[c].1 * inverse(c) * inverse(c) / n) as f32);
             let scale = (f64::from(weight[c]) * inverse(c)) as f32;
-            product::arch().dispatch(GradientPlane { x, dy, dx, mean: mean[c], shift, slope, scale });
+            product::arch().dispatch(GradientPlane { x, d, mean: mean[c], shift, slope, scale });
         });
         Ok(())
     }
