@@ -1,5 +1,7 @@
 //! The comparison: every variant against the baseline, for each model, group and metric, and over all groups.
 
+use std::collections::BTreeMap;
+
 use mimus_core::Result;
 use serde::Serialize;
 
@@ -22,6 +24,8 @@ pub(crate) struct Row {
     pub(crate) mean: Option<f64>,
     /// Sample standard deviation over seeds; `None` with one seed.
     pub(crate) std: Option<f64>,
+    /// The value of each seed that finished and has one.
+    pub(crate) by_seed: BTreeMap<u64, f64>,
     /// Seeds that finished.
     pub(crate) seeds: usize,
     /// Why there is no value.
@@ -98,9 +102,11 @@ fn entry(plan: &Plan, cells: &[Cell], place: [usize; 3]) -> Result<Option<Entry>
     let mean = |cost: fn(&crate::cost::Cost) -> f64| costs.clone().map(|c| cost(&c)).sum::<f64>() / own.len() as f64;
     let peak = costs.clone().map(|cost| cost.peak_mib).try_fold(0.0_f64, |most, peak| Some(most.max(peak?)));
     let row = |(i, column): (usize, &crate::evaluation::Column)| {
-        let metrics: Vec<_> = own.iter().map(|(_, judged)| judged.evaluation.metric(column)).collect();
-        let undefined = metrics.iter().find_map(|metric| metric.reason()).map(str::to_owned);
-        let values: Vec<f64> = metrics.iter().filter_map(mimus_core::metrics::Metric::value).collect();
+        let metrics: Vec<_> = own.iter().map(|(seed, judged)| (*seed, judged.evaluation.metric(column))).collect();
+        let undefined = metrics.iter().find_map(|(_, metric)| metric.reason()).map(str::to_owned);
+        let by_seed: BTreeMap<u64, f64> =
+            metrics.iter().filter_map(|(seed, metric)| Some((*seed, metric.value()?))).collect();
+        let values: Vec<f64> = by_seed.values().copied().collect();
         let (mean_value, std) = match &undefined {
             None => mean_std(&values).map_or((None, None), |(mean, std)| (Some(mean), std)),
             Some(_) => (None, None),
@@ -115,6 +121,7 @@ fn entry(plan: &Plan, cells: &[Cell], place: [usize; 3]) -> Result<Option<Entry>
             metric: column.name,
             mean: mean_value,
             std,
+            by_seed,
             seeds: own.len(),
             undefined,
             difference: exact.zip(resampled.as_ref()).and_then(|(exact, all)| difference(plan, exact, all, i)),
@@ -151,6 +158,8 @@ fn over_groups(plan: &Plan, entries: &[&Entry]) -> Vec<Row> {
             of_column.iter().map(|row| value(row)).sum::<Option<f64>>().map(|sum| sum / n)
         };
         let first = of_column.first()?;
+        let by_seed = seeds_of_all(&of_column);
+        let values: Vec<f64> = by_seed.values().copied().collect();
         let missing = of_column.iter().filter(|row| row.mean.is_none()).count();
         let exact = mean(|row| row.difference.map(|difference| difference.mean));
         let all: Option<Vec<&Vec<Differences>>> = entries.iter().map(|entry| entry.resampled.as_ref()).collect();
@@ -158,8 +167,8 @@ fn over_groups(plan: &Plan, entries: &[&Entry]) -> Vec<Row> {
         Some(Row {
             group: ALL_GROUPS.to_owned(),
             mean: mean(|row| row.mean),
-            // The deviation over seeds of a mean over groups is not the mean of the deviations.
-            std: None,
+            std: mean_std(&values).and_then(|(_, std)| std),
+            by_seed,
             seeds: of_column.iter().map(|row| row.seeds).min().unwrap_or(0),
             undefined: (missing > 0).then(|| format!("undefined in {missing} of {} groups", entries.len())),
             difference: exact.zip(averaged).and_then(|(exact, all)| interval(exact, &all, plan.config.eval.confidence)),
@@ -170,6 +179,16 @@ fn over_groups(plan: &Plan, entries: &[&Entry]) -> Vec<Row> {
         })
     };
     (0..COLUMNS.len()).filter_map(row).collect()
+}
+
+/// The mean over groups for each seed that has a value in all of them.
+fn seeds_of_all(groups: &[&Row]) -> BTreeMap<u64, f64> {
+    let seeds = groups.first().into_iter().flat_map(|row| row.by_seed.keys().copied());
+    let mean = |seed| {
+        let sum: Option<f64> = groups.iter().map(|row| row.by_seed.get(&seed).copied()).sum();
+        sum.map(|sum| (seed, sum / groups.len() as f64))
+    };
+    seeds.filter_map(mean).collect()
 }
 
 /// One metric's mean over groups in every resample.

@@ -1,7 +1,5 @@
 //! What the groups look like: the table of designs.
 
-use std::f64::consts::PI;
-
 use crate::geometry::{Point, Rgb};
 use crate::noise::Noise;
 use crate::{object, texture};
@@ -25,9 +23,15 @@ pub(crate) const DESIGNS: [Design; 6] = [
     Design { name: "weave", surface: texture::weave, background: None, turn: 0.06, shift: 1.0 },
     Design { name: "marble", surface: texture::marble, background: None, turn: 0.4, shift: 1.0 },
     Design { name: "wood", surface: texture::wood, background: None, turn: 0.05, shift: 1.0 },
-    Design { name: "gear", surface: object::gear, background: Some([0.13, 0.14, 0.17]), turn: PI, shift: 0.05 },
-    Design { name: "bolt", surface: object::bolt, background: Some([0.80, 0.80, 0.77]), turn: 0.2, shift: 0.06 },
-    Design { name: "capsule", surface: object::capsule, background: Some([0.70, 0.74, 0.78]), turn: 0.3, shift: 0.06 },
+    Design { name: "gear", surface: object::gear, background: Some([0.33, 0.35, 0.41]), turn: 0.7, shift: 0.04 },
+    Design { name: "bolt", surface: object::bolt, background: Some([0.33, 0.37, 0.43]), turn: 0.16, shift: 0.055 },
+    Design {
+        name: "capsule",
+        surface: object::capsule,
+        background: Some([0.48, 0.53, 0.60]),
+        turn: 0.22,
+        shift: 0.055,
+    },
 ];
 
 /// What makes one sample differ from the next.

@@ -21,9 +21,9 @@ pub(crate) fn gear(detail: &Detail<'_>, p: Point) -> Surface {
     let outward = if radius > 0.0 { [p[0] / radius, p[1] / radius] } else { [0.0, 0.0] };
     let lit = outward[0] * LIGHT[0] + outward[1] * LIGHT[1];
     let bevel = coverage(-distance - 0.03, 0.05) * if radius < 0.3 { -lit } else { lit };
-    let brushed = 0.06 * detail.noise.at([radius * 38.0, 0.5]) + 0.05 * detail.noise.at([p[0] * 3.0, p[1] * 3.0]);
-    let hub = if (0.23..0.27).contains(&radius) { -0.12 } else { 0.0 };
-    let tone = 0.62 + 0.04 * detail.whim[0] + 0.22 * bevel + brushed + hub;
+    let brushed = 0.04 * detail.noise.at([radius * 30.0, 0.5]) + 0.05 * detail.noise.at([p[0] * 3.0, p[1] * 3.0]);
+    let hub = if (0.23..0.27).contains(&radius) { -0.09 } else { 0.0 };
+    let tone = 0.62 + 0.04 * detail.whim[0] + 0.13 * bevel + brushed + hub;
     Surface { color: shade([0.98, 1.0, 1.04], tone), cover: coverage(distance, detail.pixel) }
 }
 

@@ -33,7 +33,7 @@ impl Scene {
     fn new(design: &'static Design, size: usize, stream: &mut Stream) -> Self {
         let mut signed = |most: f64| stream.range(-most, most);
         let shift = [signed(design.shift), signed(design.shift)];
-        let (angle, zoom) = (signed(design.turn), 1.0 + signed(0.03));
+        let (angle, zoom) = (signed(design.turn), 1.0 + signed(0.015));
         let whim = [signed(1.0), signed(1.0), signed(1.0)];
         Self { design, noise: Noise::new(stream), whim, angle, shift, zoom, size }
     }
