@@ -90,7 +90,7 @@ impl Plan {
     pub(crate) fn new(lineup: Lineup) -> Result<Self> {
         let table = &lineup.config.dataset;
         let source = &lineup.dataset;
-        let data = source.component.open(table.root.as_deref(), &source.options).context("dataset", &table.plugin)?;
+        let data = source.component.open(table.root.as_deref(), &source.options)?;
         if data.index().groups.is_empty() {
             return Err(mimus_core::Error::data("the data set has no groups").with("dataset", &table.plugin));
         }

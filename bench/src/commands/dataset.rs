@@ -47,7 +47,7 @@ impl Dataset {
         };
         let specs = &registry.find(Kind::Dataset, name)?.info.options;
         let options = config::options(specs, &config::table(&which.sets)?).context("dataset", name)?;
-        let data = registry.dataset(name)?.open(which.root.as_deref(), &options).context("dataset", name)?;
+        let data = registry.dataset(name)?.open(which.root.as_deref(), &options)?;
         match self {
             Self::List(_) => print(&list(&data.index().groups)).map(|()| ExitCode::SUCCESS),
             Self::Check(_) => check(data.as_ref()),
