@@ -8,6 +8,7 @@ mod config;
 mod cost;
 mod draw;
 mod evaluation;
+mod fault;
 mod files;
 mod folder;
 mod images;

@@ -6,6 +6,7 @@ use mimus_core::boost::CALIBRATION;
 use mimus_core::plugin::{Fill, ModelSpec, ProgramId, Session};
 use mimus_core::{Error, ErrorKind, Graph, HostTensor, Result, passes};
 
+use crate::fault;
 use crate::images::{Picture, batch};
 use crate::store::Tensors;
 
@@ -150,7 +151,10 @@ impl<'a> Scorer<'a> {
             }
             let outputs = self.session.run(self.id, &values)?;
             for (position, picture) in (start..pictures.len().min(start + n)).enumerate() {
-                take(picture, position, n, &outputs)?;
+                take(picture, position, n, &outputs).map_err(|error| match error.kind() {
+                    ErrorKind::Numeric => fault::locate(self.session, &self.program, &values, error),
+                    _ => error,
+                })?;
             }
         }
         Ok(())

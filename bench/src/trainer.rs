@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use mimus_core::plugin::{Batch, Fill, Model, ModelRequest, ModelSpec, Session};
+use mimus_core::plugin::{Batch, Fill, Model, ModelRequest, ModelSpec, ProgramId, Session};
 use mimus_core::random::Stream;
 use mimus_core::train::{LEARNING_RATE, train_step, warm_up};
 use mimus_core::{Context, Error, ErrorKind, Graph, HostTensor, Result, passes};
 
 use crate::config::Train;
+use crate::fault;
 use crate::images::{Picture, batch};
 use crate::store::Checkpoint;
 
@@ -38,10 +39,7 @@ impl Training<'_> {
         progress: &mut dyn FnMut(usize, f64),
     ) -> Result<Checkpoint> {
         let optimizer = self.options.optimizer.clone().unwrap_or_else(|| self.spec.optimizer.clone());
-        let mut forward = self.program.clone();
-        forward.outputs.retain(|named| named.name == "loss");
-        forward.taps.clear();
-        let step = train_step(passes::remove_dead(&forward)?, "loss", &optimizer)?;
+        let step = train_step(self.forward()?, "loss", &optimizer)?;
         let program = passes::optimise(&step.program)?;
         let mut checkpoint = match Checkpoint::load(path)? {
             Some(checkpoint) => checkpoint,
@@ -57,7 +55,7 @@ impl Training<'_> {
             session.write(&variable.name, value)?;
         }
         while checkpoint.epochs < self.epochs {
-            let loss = self.epoch(session, id, checkpoint.epochs).context("epoch", checkpoint.epochs + 1)?;
+            let loss = self.epoch(session, id, &checkpoint).context("epoch", checkpoint.epochs + 1)?;
             for variable in &program.variables {
                 checkpoint.variables.insert(variable.name.clone(), session.read(&variable.name)?);
             }
@@ -82,32 +80,67 @@ impl Training<'_> {
     }
 
     /// One pass over the data; a last batch that is not full is filled up with the first samples of the epoch's order.
-    fn epoch(&self, session: &mut dyn Session, id: mimus_core::plugin::ProgramId, epoch: usize) -> Result<f64> {
-        let n = self.pictures.len();
-        let order = Stream::new(self.seed, &format!("order/{epoch}")).permutation(n);
-        let steps = n.div_ceil(self.request.batch);
-        let base = self.options.learning_rate.unwrap_or(self.spec.learning_rate);
+    fn epoch(&self, session: &mut dyn Session, id: ProgramId, start: &Checkpoint) -> Result<f64> {
+        let steps = self.pictures.len().div_ceil(self.request.batch);
         let mut total = 0.0;
         for step in 0..steps {
-            let taken: Vec<usize> =
-                (0..self.request.batch).map(|i| order[(step * self.request.batch + i) % n]).collect();
-            let global = epoch * steps + step;
-            let lr =
-                base * self.options.schedule.factor(epoch, self.epochs) * warm_up(global, self.options.warm_up_steps);
-            let mut inputs = self.inputs(&taken, global)?;
-            inputs.insert(LEARNING_RATE.to_owned(), HostTensor::scalar(lr as f32));
-            let outputs = session.run(id, &inputs)?;
-            let loss = outputs.first().and_then(|loss| loss.as_f32().ok()?.first().copied()).unwrap_or(f32::NAN);
+            let loss = self.step(session, id, start.epochs, step)?;
             if !loss.is_finite() {
-                let names: Vec<&str> = taken.iter().map(|i| self.names[*i].as_str()).collect();
-                return Err(Error::new(ErrorKind::Numeric, format!("the loss is {loss}"))
-                    .with("batch", names.join(", "))
-                    .with("step", global + 1)
-                    .hint("a smaller train.learning_rate usually helps"));
+                return Err(self.diverged(session, id, start, step, loss)?);
             }
             total += f64::from(loss);
         }
         Ok(total / steps as f64)
+    }
+
+    fn step(&self, session: &mut dyn Session, id: ProgramId, epoch: usize, step: usize) -> Result<f32> {
+        let global = epoch * self.pictures.len().div_ceil(self.request.batch) + step;
+        let base = self.options.learning_rate.unwrap_or(self.spec.learning_rate);
+        let lr = base * self.options.schedule.factor(epoch, self.epochs) * warm_up(global, self.options.warm_up_steps);
+        let mut inputs = self.inputs(&self.taken(epoch, step), global)?;
+        inputs.insert(LEARNING_RATE.to_owned(), HostTensor::scalar(lr as f32));
+        let outputs = session.run(id, &inputs)?;
+        Ok(outputs.first().and_then(|loss| loss.as_f32().ok()?.first().copied()).unwrap_or(f32::NAN))
+    }
+
+    /// Positions of the pictures of a step.
+    fn taken(&self, epoch: usize, step: usize) -> Vec<usize> {
+        let (n, batch) = (self.pictures.len(), self.request.batch);
+        let order = Stream::new(self.seed, &format!("order/{epoch}")).permutation(n);
+        (0..batch).map(|i| order[(step * batch + i) % n]).collect()
+    }
+
+    /// The error of a loss that is no number. The step has spoilt the variables, so the epoch is repeated up to it: the same bits
+    /// lead to the same place, and there the forward pass is searched for the layer.
+    fn diverged(
+        &self,
+        session: &mut dyn Session,
+        id: ProgramId,
+        start: &Checkpoint,
+        step: usize,
+        loss: f32,
+    ) -> Result<Error> {
+        let global = start.epochs * self.pictures.len().div_ceil(self.request.batch) + step;
+        let taken = self.taken(start.epochs, step);
+        let names: Vec<&str> = taken.iter().map(|i| self.names[*i].as_str()).collect();
+        let error = Error::new(ErrorKind::Numeric, format!("the loss is {loss}"));
+        start.variables.iter().try_for_each(|(name, value)| session.write(name, value))?;
+        for earlier in 0..step {
+            self.step(session, id, start.epochs, earlier)?;
+        }
+        let error = fault::locate(session, &self.forward()?, &self.inputs(&taken, global)?, error);
+        Ok(error
+            .with("batch", names.join(", "))
+            .with("step", global + 1)
+            .hint("a smaller train.learning_rate usually helps"))
+    }
+
+    /// The pass up to the loss.
+    fn forward(&self) -> Result<Graph> {
+        let mut forward = self.program.clone();
+        forward.outputs.retain(|named| named.name == "loss");
+        forward.taps.clear();
+        passes::remove_dead(&forward)
     }
 
     fn inputs(&self, taken: &[usize], step: usize) -> Result<Batch> {
