@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use mimus_core::abi::{Component, Origin, Prober, Registry, Search};
+use mimus_core::plugin::Reference;
 use mimus_core::{Error, Result};
 
 /// Hidden subcommand of the child process.
@@ -13,6 +14,8 @@ pub(crate) const PROBE: &str = "__probe";
 pub(crate) const LOCK: &str = "mimus.lock";
 
 static CANDLE: mimus_candle::Candle = mimus_candle::Candle;
+
+static REFERENCE: Reference = Reference;
 
 /// Where the command line says that plugins are.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -51,7 +54,10 @@ pub(crate) fn discover(places: &Places) -> Result<Registry> {
     let cache = user_folder("XDG_CACHE_HOME", ".cache").map(|folder| folder.join("probed"));
     let prober = Prober { program: crate::files::program()?, arguments: vec![PROBE.into()], cache };
     let lock = if places.locked { Some(read_lock(Path::new(LOCK))?) } else { None };
-    Registry::discover(&Search { places: places.all()?, lock, prober }, &[Component::Backend(&CANDLE)])
+    Registry::discover(
+        &Search { places: places.all()?, lock, prober },
+        &[Component::Backend(&CANDLE), Component::Backend(&REFERENCE)],
+    )
 }
 
 fn user_folder(variable: &str, fallback: &str) -> Option<PathBuf> {

@@ -2,11 +2,11 @@
 
 mod artifacts;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use mimus_core::Result;
 use mimus_core::abi::{Origin, Prober, Registry, Search};
+use mimus_core::{Error, Result};
 
 pub use artifacts::{Artifacts, cargo};
 
@@ -48,4 +48,44 @@ pub fn plugins() -> Result<Registry> {
         None => Ok(registry),
         Some((_, _, error)) => Err(error.clone()),
     }
+}
+
+/// What a program left when it ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub out: String,
+    /// Its standard error.
+    pub err: String,
+}
+
+impl Ended {
+    /// Runs `command` to its end.
+    ///
+    /// # Errors
+    /// If it cannot be started, or prints what is no text.
+    pub fn of(command: &mut Command) -> Result<Self> {
+        let program = PathBuf::from(command.get_program());
+        let output = command.output().map_err(|error| Error::io("cannot be started", &program, &error))?;
+        let text = |bytes| String::from_utf8(bytes).map_err(|error| Error::data(format!("prints no text: {error}")));
+        Ok(Self { code: output.status.code(), out: text(output.stdout)?, err: text(output.stderr)? })
+    }
+}
+
+/// The folder of real data sets that tests read: the one that `MIMUS_TEST_DATA` names, else `../shared/data` beside the checkout;
+/// or why there is none.
+///
+/// # Errors
+/// If neither is there.
+pub fn test_data() -> Result<PathBuf> {
+    let folder = match std::env::var_os("MIMUS_TEST_DATA") {
+        Some(named) => PathBuf::from(named),
+        None => repository().join("../shared/data"),
+    };
+    folder.canonicalize().map_err(|error| {
+        Error::io("the real data sets are not there", &folder, &error)
+            .hint("name their folder in the environment variable MIMUS_TEST_DATA")
+    })
 }

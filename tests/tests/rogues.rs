@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use mimus_core::abi::{ABI_EPOCH, Origin, Registry, Search};
 use mimus_core::plugin::{Batch, FeatureRequest, ModelRequest, Options};
 use mimus_core::{Error, ErrorKind, Phase};
-use mimus_tests::{Artifacts, mimus, prober};
+use mimus_tests::{Artifacts, Ended, mimus, prober};
 
 /// A folder with one rogue beside two good libraries.
 struct Place {
@@ -259,9 +259,8 @@ fn a_sweep_with_rogues_finishes_all_other_cells() {
     }
 }
 
-/// Exit code, standard output and standard error of the command.
+/// The command, run to its end.
 fn run(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let output = mimus(folder).unwrap().args(arguments).output().unwrap();
-    let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
-    (output.status.code(), out, err)
+    let Ended { code, out, err } = Ended::of(mimus(folder).unwrap().args(arguments)).unwrap();
+    (code, out, err)
 }

@@ -32,7 +32,9 @@ impl Backend for Candle {
     }
 
     fn devices(&self) -> Result<Vec<DeviceInfo>> {
-        let description = format!("the CPU, with kernels for {:?}", kernels::product::arch());
+        // The name of the instruction set stands in front of the list of what it consists of.
+        let arch = format!("{:?}", kernels::product::arch());
+        let description = format!("the CPU, with kernels for {}", arch.split(['(', ' ']).next().unwrap_or(&arch));
         let cpu = DeviceInfo { name: CPU.to_owned(), description };
         #[cfg(feature = "tensors")]
         let others = tensor::devices();
