@@ -1,0 +1,195 @@
+//! The backends side by side with PyTorch: one training step, and the scoring of one batch, of MemAE and of the autoencoder.
+//!
+//! `MIMUS_PYTORCH=PYTHON cargo bench -p mimus-tests --bench backends` where `PYTHON` is an interpreter that can import torch; without it
+//! the backends are measured alone. All take turns, so that whatever else the machine does meets each of them; the table gives
+//! medians, and their ratio to PyTorch's.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use mimus_core::abi::Registry;
+use mimus_core::boost;
+use mimus_core::plugin::{BackendRequest, Batch, Kind, ModelRequest, Options, ProgramId, Session};
+use mimus_core::random::Stream;
+use mimus_core::train::{LEARNING_RATE, train_step};
+use mimus_core::{Context, Error, Graph, HostTensor, Result, passes};
+use mimus_tests::repository;
+
+const MODELS: [&str; 2] = ["memae", "autoencoder"];
+const TASKS: [&str; 2] = ["train", "infer"];
+const BACKENDS: [&str; 3] = ["candle", "torch", "onnx"];
+const SIZE: usize = 256;
+const BATCH: usize = 8;
+const THREADS: usize = 2;
+/// Runs that do not count: the first allocates.
+const WARM_UP: usize = 2;
+const ROUNDS: usize = 11;
+
+/// Something that can run the task once and say how many milliseconds it took.
+trait Contestant {
+    fn run(&mut self) -> Result<f64>;
+}
+
+/// A session of a backend.
+struct Ours {
+    session: Box<dyn Session>,
+    id: ProgramId,
+    inputs: Batch,
+}
+
+impl Ours {
+    fn new(plugins: &Registry, backend: &str, model: &str, task: &str) -> Result<Self> {
+        let defaults = |kind, name| Options::resolve(&plugins.find(kind, name)?.info.options, BTreeMap::new());
+        let options = defaults(Kind::Model, model)?;
+        let request = ModelRequest { options, batch: BATCH, frames: 1, height: SIZE, width: SIZE };
+        let spec = plugins.model(model)?.describe(&request)?;
+        let programs = boost::baseline(&spec)?;
+        let program = match task {
+            "train" => {
+                let step = train_step(only(programs.train, "loss")?, "loss", &spec.optimizer)?;
+                passes::optimise(&step.program)?
+            }
+            _ => passes::optimise(&only(programs.eval, "score_map")?)?,
+        };
+        let options = defaults(Kind::Backend, backend)?;
+        let request = BackendRequest { device: "cpu".to_owned(), threads: THREADS, options };
+        let mut session = plugins.backend(backend)?.open(&request)?;
+        let id = session.load(&program)?;
+        for variable in &program.variables {
+            session.write(&variable.name, &variable.init.materialise(0, &variable.name, &variable.ty)?)?;
+        }
+        let mut stream = Stream::keyed("bench");
+        let mut inputs = Batch::new();
+        for (name, value) in program.inputs() {
+            let ty = program.ty(value);
+            let values = (0..ty.elements()).map(|_| stream.range(-1.0, 1.0) as f32).collect();
+            inputs.insert(name.to_owned(), HostTensor::f32(ty.shape.clone(), values)?);
+        }
+        if let Some(rate) = inputs.get_mut(LEARNING_RATE) {
+            *rate = HostTensor::scalar(spec.learning_rate as f32);
+        }
+        Ok(Self { session, id, inputs })
+    }
+}
+
+/// The graph with one output and what that needs.
+fn only(mut graph: Graph, output: &str) -> Result<Graph> {
+    graph.outputs.retain(|named| named.name == output);
+    graph.taps.clear();
+    passes::remove_dead(&graph)
+}
+
+impl Contestant for Ours {
+    fn run(&mut self) -> Result<f64> {
+        let start = Instant::now();
+        self.session.run(self.id, &self.inputs)?;
+        Ok(1e3 * start.elapsed().as_secs_f64())
+    }
+}
+
+/// `bench/peers/pytorch.py`, which answers a line with a time.
+struct Peer {
+    child: Child,
+    ask: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Peer {
+    fn new(python: &std::ffi::OsStr, model: &str, task: &str) -> Result<Self> {
+        let script = repository().join("bench/peers/pytorch.py");
+        let numbers = [("--batch", BATCH), ("--size", SIZE), ("--threads", THREADS)];
+        let numbers = numbers.into_iter().flat_map(|(name, value)| [name.to_owned(), value.to_string()]);
+        let mut command = Command::new(python);
+        command.arg(&script).args([model, task]).args(numbers).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| Error::io("cannot be started", &script, &error))?;
+        let (Some(ask), Some(out)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(Error::backend("the peer has no pipes"));
+        };
+        let mut peer = Self { child, ask, answers: BufReader::new(out) };
+        peer.answer().map(|_| peer)
+    }
+
+    fn answer(&mut self) -> Result<String> {
+        let mut line = String::new();
+        match self.answers.read_line(&mut line) {
+            Ok(read) if read > 0 => Ok(line.trim().to_owned()),
+            _ => Err(Error::backend("the peer ended: its own words are above")
+                .hint("MIMUS_PYTORCH must be able to import torch")),
+        }
+    }
+}
+
+impl Contestant for Peer {
+    fn run(&mut self) -> Result<f64> {
+        let asked = self.ask.write_all(b"go\n").and_then(|()| self.ask.flush());
+        asked.map_err(|error| Error::backend(format!("the peer cannot be asked: {error}")))?;
+        let answer = self.answer()?;
+        answer.parse().map_err(|_| Error::backend(format!("the peer answers {answer:?}")))
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+/// The medians of all that can take part, PyTorch's first.
+fn race(plugins: &Registry, model: &str, task: &str) -> Result<Vec<(String, f64)>> {
+    let mut contestants: Vec<(String, Box<dyn Contestant>)> = Vec::new();
+    if let Some(python) = std::env::var_os("MIMUS_PYTORCH") {
+        contestants.push(("PyTorch eager".to_owned(), Box::new(Peer::new(&python, model, task)?)));
+    }
+    for backend in BACKENDS {
+        if plugins.backend(backend).is_ok() {
+            let ours = Ours::new(plugins, backend, model, task).context("backend", backend)?;
+            contestants.push((backend.to_owned(), Box::new(ours)));
+        }
+    }
+    let mut times = vec![Vec::new(); contestants.len()];
+    for round in 0..WARM_UP + ROUNDS {
+        for ((_, contestant), times) in contestants.iter_mut().zip(&mut times) {
+            let time = contestant.run()?;
+            times.extend((round >= WARM_UP).then_some(time));
+        }
+    }
+    Ok(contestants.into_iter().zip(times).map(|((name, _), times)| (name, median(times))).collect())
+}
+
+fn report() -> Result<String> {
+    let plugins = mimus_tests::plugins()?;
+    let mut text = format!("{SIZE}x{SIZE}, batch {BATCH}, {THREADS} threads, median of {ROUNDS}\n\n");
+    text += "| model | task | by | ms | ratio to PyTorch |\n| --- | --- | --- | --- | --- |\n";
+    for (model, task) in MODELS.iter().flat_map(|model| TASKS.iter().map(move |task| (model, task))) {
+        let medians = race(&plugins, model, task).context("model", model).context("task", task)?;
+        let peer = medians.first().filter(|(name, _)| name.starts_with("PyTorch")).map(|(_, time)| *time);
+        for (name, time) in &medians {
+            let ratio = peer.map_or_else(|| "not measured".to_owned(), |peer| format!("{:.2}", time / peer));
+            text += &format!("| {model} | {task} | {name} | {time:.1} | {ratio} |\n");
+        }
+    }
+    Ok(text)
+}
+
+fn main() -> ExitCode {
+    // `cargo test --benches` asks for a trial only.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return ExitCode::SUCCESS;
+    }
+    let (text, code) = match report() {
+        Ok(text) => (text, ExitCode::SUCCESS),
+        Err(error) => (format!("error: {error}\n"), ExitCode::FAILURE),
+    };
+    // If nobody can read it, nothing is lost.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    code
+}
