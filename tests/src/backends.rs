@@ -39,6 +39,16 @@ pub enum State {
     Broken(Error),
 }
 
+impl Engine {
+    /// Names of its devices, for trials; where it cannot run, `None` alone.
+    pub fn devices(&self) -> Vec<Option<&str>> {
+        match &self.state {
+            State::Ready { devices, .. } => devices.iter().map(|device| Some(device.as_str())).collect(),
+            State::Missing(_) | State::Broken(_) => vec![None],
+        }
+    }
+}
+
 /// The interpreter, and every folder of `backends` in order. Relative places are looked for from the root of the checkout: call this
 /// at the beginning of a program, since it changes the current directory.
 ///

@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use mimus_core::{Op, Result};
-use mimus_tests::{Gaps, State, backends, trial};
+use mimus_tests::{Gaps, backends, trial};
 
 use support::{Program, Target};
 
@@ -58,14 +58,10 @@ fn trials() -> Result<Vec<Trial>> {
     let mut trials = Vec::new();
     for (name, check) in &checks {
         for engine in &engines {
-            let State::Ready { backend, devices } = &engine.state else {
-                trials.push(trial(&gaps, name, engine, None, || Ok(())));
-                continue;
-            };
-            for device in devices {
-                let (check, target) = (Arc::clone(check), Target { backend: *backend, device: device.clone() });
-                trials.push(trial(&gaps, name, engine, Some(device), move || {
-                    check(&target);
+            for device in engine.devices() {
+                let (check, device_name) = (Arc::clone(check), device.unwrap_or_default().to_owned());
+                trials.push(trial(&gaps, name, engine, device, move |backend| {
+                    check(&Target { backend, device: device_name });
                     Ok(())
                 }));
             }
