@@ -15,6 +15,7 @@ use crate::folder::{Folder, plain};
 use crate::material::Material;
 use crate::plan::{Plan, Recipe, Variant};
 use crate::scorer::Scorer;
+use crate::stages::Stages;
 use crate::store::{self, Checkpoint, Tensors};
 use crate::trainer::Training;
 use crate::{files, images};
@@ -70,6 +71,10 @@ impl<'a> Workshop<'a> {
         variant.recipe.programs(&self.spec, &self.plan.config.boost)
     }
 
+    fn stages(&self, variant: &Variant) -> Stages {
+        self.plan.stages(self.model, &variant.recipe)
+    }
+
     fn epochs(&self, variant: &Variant) -> usize {
         let epochs = self.plan.config.train.epochs;
         if matches!(variant.recipe, Recipe::BaselineTwice) { 2 * epochs } else { epochs }
@@ -93,11 +98,13 @@ impl<'a> Workshop<'a> {
             Recipe::Boosted(boosted) => {
                 let how = &config.boost;
                 let options = (&how.taps, how.mimicking_weight, how.student_init, how.train_attention);
-                Some((&boosted.attention, &boosted.head, options))
+                let teacher = plan.backend_key(&plan.stages(self.model, &Recipe::Baseline).train)?;
+                Some((&boosted.attention, &boosted.head, options, teacher))
             }
         };
         let model = &plan.models[self.model].part;
-        key(&(&plan.program, plan.backend_key(), model, data, training, boosted))
+        let backend = plan.backend_key(&self.stages(variant).train)?;
+        key(&(&plan.program, backend, model, data, training, boosted))
     }
 
     fn name(&self, variant: &str, seed: u64, key: &str) -> String {
@@ -124,7 +131,8 @@ impl<'a> Workshop<'a> {
             Recipe::Boosted(boosted) => Some((boosted.lambda, self.plan.config.boost.normalize)),
             _ => None,
         };
-        let key = key(&(self.training_key(variant, seed)?, lambda))?;
+        let backend = self.plan.backend_key(&self.stages(variant).eval)?;
+        let key = key(&(self.training_key(variant, seed)?, backend, lambda))?;
         Ok(self.folder.path("cells").join(self.name(&variant.name, seed, &key)))
     }
 
@@ -165,7 +173,8 @@ impl<'a> Workshop<'a> {
         let before: Effort = read_json(&effort)?;
         let start = Instant::now();
         let mut trouble = Ok(());
-        let checkpoint = training.run(self.plan.session()?.as_mut(), &path, &mut |epoch, loss| {
+        let mut session = self.plan.session(&self.stages(variant).train)?;
+        let checkpoint = training.run(session.as_mut(), &path, &mut |epoch, loss| {
             let seconds = before.seconds + start.elapsed().as_secs_f64();
             if trouble.is_ok() {
                 trouble = write_json(&effort, &Effort { seconds });
@@ -218,7 +227,7 @@ impl<'a> Workshop<'a> {
         material: &Material,
     ) -> Result<Scores> {
         let programs = self.programs(variant)?;
-        let mut session = self.plan.session()?;
+        let mut session = self.plan.session(&self.stages(variant).eval)?;
         let mut scorer = Scorer::new(session.as_mut(), &self.spec, &programs.eval, &checkpoint.variables)?;
         let calibration = scorer.calibrate(&material.held.pictures)?;
         let mut normal = Vec::new();

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::evaluation::{COLUMNS, Evaluation};
 use crate::plan::Plan;
+use crate::stages::Stages;
 use crate::statistics::{Design, Difference, Differences, interval, mean_std, resample};
 use crate::sweep::{Cell, Judged, Outcome};
 
@@ -19,6 +20,8 @@ pub(crate) struct Row {
     pub(crate) model: String,
     pub(crate) group: String,
     pub(crate) variant: String,
+    #[serde(flatten)]
+    pub(crate) backends: Stages,
     pub(crate) metric: &'static str,
     /// Over seeds; `None` where the metric is undefined.
     pub(crate) mean: Option<f64>,
@@ -118,6 +121,7 @@ fn entry(plan: &Plan, cells: &[Cell], place: [usize; 3]) -> Result<Option<Entry>
             model: plan.models[model].label.clone(),
             group: plan.data.index().groups[group].name.clone(),
             variant: plan.variants[variant].name.clone(),
+            backends: plan.stages(model, &plan.variants[variant].recipe),
             metric: column.name,
             mean: mean_value,
             std,

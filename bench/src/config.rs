@@ -9,6 +9,8 @@ use mimus_core::train::{OptimizerSpec, Schedule};
 use mimus_core::{Context, Error, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::stages;
+
 /// A whole run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,6 +51,15 @@ pub(crate) struct Run {
     pub(crate) seeds: Vec<u64>,
     #[serde(default = "Run::backend")]
     pub(crate) backend: String,
+    /// The backend that trains; `backend` where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) train: Option<String>,
+    /// The backend that scores; `backend` where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) eval: Option<String>,
+    /// Whether rows may be compared although different backends computed them.
+    #[serde(default)]
+    pub(crate) compare_backends: bool,
     #[serde(default = "Run::device")]
     pub(crate) device: String,
     /// 0 for as many as the machine has.
@@ -96,6 +107,9 @@ pub(crate) struct Component {
     /// Its name in the tables: needed where two entries use the same plugin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) label: Option<String>,
+    /// The backend of both stages instead of the run's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) backend: Option<String>,
     #[serde(flatten)]
     pub(crate) options: Table,
 }
@@ -151,6 +165,9 @@ pub(crate) struct Boost {
     pub(crate) lambda: Vec<f64>,
     pub(crate) mimicking_weight: f64,
     pub(crate) taps: Vec<String>,
+    /// The backend that trains students, instead of the one that trained their teacher.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) train: Option<String>,
     pub(crate) normalize: Normalize,
     pub(crate) student_init: StudentInit,
     pub(crate) train_attention: bool,
@@ -166,6 +183,7 @@ impl Default for Boost {
             lambda: vec![0.5],
             mimicking_weight: 1.0,
             taps: Vec::new(),
+            train: None,
             normalize: Normalize::TrainZ,
             student_init: StudentInit::Random,
             train_attention: true,
@@ -258,7 +276,7 @@ impl Config {
         Self::parse(&text, sets).context("file", path.display())
     }
 
-    fn parse(text: &str, sets: &[String]) -> Result<Self> {
+    pub(crate) fn parse(text: &str, sets: &[String]) -> Result<Self> {
         let mut table: toml::Table = toml::from_str(text).map_err(|error| toml_error(&error))?;
         for set in sets {
             apply(&mut table, set).context("--set", set)?;
@@ -270,9 +288,9 @@ impl Config {
 
     /// Options of a component that the run does not use are a misspelling.
     pub(crate) fn check_tables_used(&self) -> Result<()> {
-        let backend = std::slice::from_ref(&self.run.backend);
+        let backends = stages::used(self);
         let tables = [
-            ("backend", &self.backend, backend),
+            ("backend", &self.backend, backends.as_slice()),
             ("attention", &self.attention, self.boost.attention.as_slice()),
             ("head", &self.head, self.boost.mimicking.as_slice()),
         ];
@@ -326,7 +344,7 @@ impl Config {
             ),
         ];
         match rules.iter().find(|(holds, ..)| !holds) {
-            None => Ok(()),
+            None => stages::check(self),
             Some((_, key, rule)) => Err(Error::config(*rule).with("key", key)),
         }
     }
@@ -406,10 +424,11 @@ fn option(value: &toml::Value) -> Result<OptionValue> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    const SMALL: &str = "[run]\nname = \"a\"\n[dataset]\nplugin = \"synthetic\"\n[model]\nplugin = \"memae\"\n";
+    pub(crate) const SMALL: &str =
+        "[run]\nname = \"a\"\n[dataset]\nplugin = \"synthetic\"\n[model]\nplugin = \"memae\"\n";
 
     #[test]
     fn a_misspelt_key_is_refused_with_a_suggestion() {

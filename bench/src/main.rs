@@ -19,6 +19,7 @@ mod plugins;
 mod progress;
 mod report;
 mod scorer;
+mod stages;
 mod statistics;
 mod store;
 mod sweep;

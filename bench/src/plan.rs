@@ -1,5 +1,7 @@
 //! What a run consists of: models, variants, groups and seeds, every name and option checked before anything is computed.
 
+use std::collections::BTreeMap;
+
 use mimus_core::abi::{Entry, Registry};
 use mimus_core::boost::{self, BoostOptions, Programs};
 use mimus_core::plugin::{
@@ -10,6 +12,7 @@ use mimus_core::{Context, Result};
 use serde::Serialize;
 
 use crate::config::{self, Boost, Config, Control, Normalize, Table};
+use crate::stages::{self, Stages};
 
 /// A component, as the run uses it.
 #[derive(Clone, Debug, Serialize)]
@@ -64,7 +67,8 @@ pub(crate) struct Lineup {
     pub(crate) config: Config,
     /// SHA-256 of the program: another build may compute other numbers.
     pub(crate) program: String,
-    backend: Part<&'static dyn Backend>,
+    /// Those that a stage of the run uses, by name.
+    backends: BTreeMap<String, Part<&'static dyn Backend>>,
     pub(crate) dataset: Part<&'static dyn Dataset>,
     pub(crate) models: Vec<PlannedModel>,
     /// The baseline first.
@@ -103,10 +107,13 @@ impl Lineup {
     pub(crate) fn new(config: Config, registry: &Registry) -> Result<Self> {
         let program = crate::files::sha256(&crate::files::program()?)?;
         let finder = Finder { registry, program: &program };
-        let name = &config.run.backend;
         let empty = Table::new();
-        let backend =
-            finder.part(Kind::Backend, name, registry.backend(name)?, config.backend.get(name).unwrap_or(&empty))?;
+        let backend = |name: String| {
+            let table = config.backend.get(&name).unwrap_or(&empty);
+            let part = finder.part(Kind::Backend, &name, registry.backend(&name)?, table)?;
+            Ok((name, part))
+        };
+        let backends = stages::used(&config).into_iter().map(backend).collect::<Result<_>>()?;
         let table = &config.dataset;
         let source = registry.dataset(&table.plugin).context("key", "dataset.plugin")?;
         let dataset = finder.part(Kind::Dataset, &table.plugin, source, &table.options).context("table", "dataset")?;
@@ -118,7 +125,7 @@ impl Lineup {
         let models = models.collect::<Result<_>>()?;
         let variants = finder.variants(&config)?;
         config.check_tables_used()?;
-        Ok(Self { program, backend, dataset, models, variants, config })
+        Ok(Self { program, backends, dataset, models, variants, config })
     }
 
     /// What a model is asked for.
@@ -133,20 +140,27 @@ impl Lineup {
         }
     }
 
-    /// A session of the run's backend.
-    pub(crate) fn session(&self) -> Result<Box<dyn Session>> {
-        let run = &self.config.run;
-        let request = BackendRequest {
-            device: run.device.clone(),
-            threads: run.threads(),
-            options: self.backend.options.clone(),
-        };
-        self.backend.component.open(&request).context("backend", &run.backend)
+    /// The backends of a model's variant.
+    pub(crate) fn stages(&self, model: usize, recipe: &Recipe) -> Stages {
+        Stages::of(&self.config, model, matches!(recipe, Recipe::Boosted(_)))
     }
 
-    /// What of the backend a result may depend on. Threads are not among it.
-    pub(crate) fn backend_key(&self) -> impl Serialize {
-        (&self.backend, &self.config.run.device)
+    /// A session of one of the run's backends.
+    pub(crate) fn session(&self, backend: &str) -> Result<Box<dyn Session>> {
+        let run = &self.config.run;
+        let part = self.backend(backend)?;
+        let request =
+            BackendRequest { device: run.device.clone(), threads: run.threads(), options: part.options.clone() };
+        part.component.open(&request).context("backend", backend)
+    }
+
+    /// What of a backend a result may depend on. Threads are not among it.
+    pub(crate) fn backend_key(&self, backend: &str) -> Result<impl Serialize> {
+        Ok((self.backend(backend)?, &self.config.run.device))
+    }
+
+    fn backend(&self, name: &str) -> Result<&Part<&'static dyn Backend>> {
+        self.backends.get(name).ok_or_else(|| mimus_core::Error::backend(format!("no stage of the run uses `{name}`")))
     }
 }
 

@@ -13,9 +13,8 @@ pub(crate) const PROBE: &str = "__probe";
 /// Name of the file that pins hashes, beside the configuration.
 pub(crate) const LOCK: &str = "mimus.lock";
 
-static CANDLE: mimus_candle::Candle = mimus_candle::Candle;
-
-static REFERENCE: Reference = Reference;
+/// What is linked in: the embedded backend, and the oracle of all backends.
+static LINKED: [Component; 2] = [Component::Backend(&mimus_candle::Candle), Component::Backend(&Reference)];
 
 /// Where the command line says that plugins are.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -54,10 +53,7 @@ pub(crate) fn discover(places: &Places) -> Result<Registry> {
     let cache = user_folder("XDG_CACHE_HOME", ".cache").map(|folder| folder.join("probed"));
     let prober = Prober { program: crate::files::program()?, arguments: vec![PROBE.into()], cache };
     let lock = if places.locked { Some(read_lock(Path::new(LOCK))?) } else { None };
-    Registry::discover(
-        &Search { places: places.all()?, lock, prober },
-        &[Component::Backend(&CANDLE), Component::Backend(&REFERENCE)],
-    )
+    Registry::discover(&Search { places: places.all()?, lock, prober }, &LINKED)
 }
 
 fn user_folder(variable: &str, fallback: &str) -> Option<PathBuf> {

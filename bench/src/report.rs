@@ -13,6 +13,7 @@ use crate::files;
 use crate::folder::Folder;
 use crate::plan::Plan;
 use crate::progress::duration;
+use crate::stages::Stages;
 use crate::sweep::{Cell, Judged, Outcome};
 use crate::table::Table;
 
@@ -33,6 +34,8 @@ struct CellRecord<'a> {
     model: &'a str,
     group: &'a str,
     variant: &'a str,
+    #[serde(flatten)]
+    backends: Stages,
     seed: u64,
     metrics: BTreeMap<&'static str, Metric>,
     /// Score at or above which an image is called anomalous for `image F1max`: chosen on the test labels, so never for use.
@@ -101,6 +104,7 @@ pub(crate) fn write(
             model,
             group,
             variant,
+            backends: plan.stages(cell.model, &plan.variants[cell.variant].recipe),
             seed: cell.seed,
             metrics: COLUMNS.iter().map(|column| (column.name, evaluation.metric(column))).collect(),
             image_f1max_threshold: evaluation.image.f1max_threshold.clone(),
@@ -133,6 +137,8 @@ fn table(rows: &[Row]) -> Table {
         "model",
         "group",
         "variant",
+        "train_backend",
+        "eval_backend",
         "metric",
         "mean",
         "std",
@@ -152,6 +158,8 @@ fn table(rows: &[Row]) -> Table {
             row.model.clone(),
             row.group.clone(),
             row.variant.clone(),
+            row.backends.train.clone(),
+            row.backends.eval.clone(),
             row.metric.to_owned(),
             number(row.mean),
             number(row.std),
@@ -218,13 +226,13 @@ fn summary(plan: &Plan, rows: &[Row], failures: &[Failure]) -> String {
     let mut text = String::new();
     for block in rows.chunk_by(|a, b| (&a.model, &a.group) == (&b.model, &b.group)) {
         let Some(first) = block.first() else { continue };
-        let mut header = vec!["variant"];
+        let mut header = vec!["variant", "backend"];
         shown.iter().for_each(|name| header.extend([*name, interval.as_str()]));
         header.extend(["training", "scoring, an image", "peak memory"]);
         let mut table = Table::new(&header);
         for of_variant in block.chunk_by(|a, b| a.variant == b.variant) {
             let Some(row) = of_variant.first() else { continue };
-            let mut cells = vec![row.variant.clone()];
+            let mut cells = vec![row.variant.clone(), row.backends.to_string()];
             for name in &shown {
                 cells.extend(
                     of_variant
@@ -276,6 +284,7 @@ fn long(plan: &Plan, rows: &[Row]) -> Table {
         "group",
         "metric",
         "variant",
+        "backend",
         "mean ± std",
         &interval,
         "training",
@@ -290,6 +299,7 @@ fn long(plan: &Plan, rows: &[Row]) -> Table {
             group,
             row.metric.to_owned(),
             row.variant.clone(),
+            row.backends.to_string(),
             value(row),
             gain(row),
             train,

@@ -1,6 +1,8 @@
-//! What the tests of the whole share: the repository, the libraries built from it, and how they are opened.
+//! What the tests of the whole share: the repository, the libraries built from it, how they are opened, and trials on every backend.
 
 mod artifacts;
+mod backends;
+mod trials;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,6 +11,8 @@ use mimus_core::abi::{Origin, Prober, Registry, Search};
 use mimus_core::{Error, Result};
 
 pub use artifacts::{Artifacts, cargo};
+pub use backends::{Engine, State, backends};
+pub use trials::{Gaps, trial};
 
 /// The root of the checkout.
 pub fn repository() -> &'static Path {

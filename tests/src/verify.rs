@@ -54,6 +54,22 @@ const STEPS: &[Step] = &[
         variables: &[],
         hint: "the failing test says above what it expected",
     },
+    Step {
+        name: "candle's tensors",
+        arguments: &[
+            "test",
+            "--package",
+            "mimus-tests",
+            "--features",
+            "tensors",
+            "--test",
+            "conformance",
+            "--",
+            "tensors",
+        ],
+        variables: &[],
+        hint: "the failing trial says above what the interpreter computes",
+    },
 ];
 
 /// Runs all steps.

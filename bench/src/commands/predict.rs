@@ -51,8 +51,8 @@ impl Predict {
         let seed = position("seed", self.seed.map(|s| s.to_string()).as_deref(), seeds.iter().map(String::as_str))?;
         let folder = Folder::existing(&plan.config)?;
         let shop = Workshop::new(&plan, &folder, model, group)?;
-        let mut session = plan.session()?;
         let (variant, seed) = (&plan.variants[variant], plan.config.run.seeds[seed]);
+        let mut session = plan.session(&plan.stages(model, &variant.recipe).eval)?;
         let (mut scorer, known) = shop.scorer(session.as_mut(), variant, seed)?;
         let range = known.maps.as_ref().map(|maps| maps.as_f32().map(Range::of)).transpose()?;
         let mut table = Table::new(&["image", "score", "share_of_normal_below"]);

@@ -25,6 +25,9 @@ impl Backend for Reference {
     }
 
     fn open(&self, request: &BackendRequest) -> Result<Box<dyn Session>> {
+        if request.threads == 0 {
+            return Err(Error::config("threads is 0, expects 1 or more"));
+        }
         match request.device.as_str() {
             "auto" | CPU => Ok(Box::new(ReferenceSession::new())),
             other => Err(Error::backend(format!("there is no device `{other}`; there are: {CPU}"))),

@@ -112,7 +112,8 @@ impl Device {
     /// # Errors
     /// If the backend refuses.
     pub(crate) fn open(backend: &dyn Backend) -> Result<Self> {
-        let request = BackendRequest { device: "auto".to_owned(), threads: 2, options: Options::default() };
+        let options = Options::resolve(&backend.info().options, BTreeMap::new())?;
+        let request = BackendRequest { device: "auto".to_owned(), threads: 2, options };
         Ok(Self { session: backend.open(&request)?, programs: Vec::new() })
     }
 }

@@ -1,7 +1,7 @@
 //! Models, attention modules and the whole boost against numbers computed with the official PyTorch implementations.
 //!
 //! Every case of the golden data whose class is known here runs through plugins loaded from their library files and through the
-//! booster, on the reference interpreter and on candle. Seed, shapes, batch and optimiser come from the data's index; the folder is
+//! booster, on the reference interpreter and on every backend that is here. Seed, shapes, batch and optimiser come from the data's index; the folder is
 //! the one that `MIMUS_GOLDEN` names, else `tests/golden`. Tolerances are those that the data's README states.
 
 mod attention;
@@ -19,6 +19,7 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Failed, Trial};
 use mimus_core::abi::Registry;
 use mimus_core::{Error, Result};
+use mimus_tests::{Gaps, backends, trial};
 use safetensors::SafeTensors;
 
 use engine::{Device, Engine, Oracle};
@@ -52,10 +53,7 @@ fn family(class: &str) -> Option<&'static Family> {
     FAMILIES.iter().find(|family| (family.knows)(class))
 }
 
-/// Where cases run: on the interpreter, and on the backends that are plugins.
-const ENGINES: [&str; 2] = [ORACLE, "candle"];
-
-/// The interpreter's name.
+/// The interpreter's name; cases run on it in double precision.
 const ORACLE: &str = "reference";
 
 /// What every trial needs.
@@ -70,21 +68,13 @@ impl Golden {
         Ok(Self { set, plugins: mimus_tests::plugins()? })
     }
 
-    fn engine(&self, name: &str) -> Result<Box<dyn Engine>> {
-        match name {
-            ORACLE => Ok(Box::new(Oracle::new())),
-            backend => Ok(Box::new(Device::open(self.plugins.backend(backend)?)?)),
-        }
-    }
-
-    fn check(&self, name: &str, engine: &str) -> Result<()> {
-        let mut engine = self.engine(engine)?;
+    fn check(&self, name: &str, engine: &mut dyn Engine) -> Result<()> {
         let case = self.set.cases.get(name).ok_or_else(|| Error::data("is not in the index"))?;
         let family = family(case.class()).ok_or_else(|| Error::data("is of an unknown class"))?;
         let stored = self.set.stored(case)?;
         let mut ledger = Ledger::open(case, &stored, engine.arithmetic())?;
         let (state, inputs) = (self.set.state(case)?, self.set.inputs(case)?);
-        (family.check)(&Subject { case, plugins: &self.plugins, state, inputs }, &mut *engine, &mut ledger)?;
+        (family.check)(&Subject { case, plugins: &self.plugins, state, inputs }, engine, &mut ledger)?;
         ledger.close()
     }
 
@@ -102,28 +92,27 @@ impl Golden {
     }
 }
 
-/// `<case> on <engine>` for all, and the generator.
-fn trials(golden: &Arc<Golden>) -> Vec<Trial> {
+/// `<case> on <backend>` for all, and the generator.
+fn trials(golden: &Arc<Golden>) -> Result<Vec<Trial>> {
+    let engines = backends()?;
+    let cases: Vec<&str> = golden.set.cases.keys().map(String::as_str).collect();
+    let gaps = Gaps::open("golden", &cases, &engines)?;
     let generator = Arc::clone(golden);
     let mut trials = vec![Trial::test("generator", move || generator.check_generator().map_err(Failed::from))];
-    for name in golden.set.cases.keys() {
-        for engine in ENGINES {
-            let (golden, name) = (Arc::clone(golden), name.clone());
-            trials.push(Trial::test(format!("{name} on {engine}"), move || {
-                golden.check(&name, engine).map_err(Failed::from)
+    for name in cases {
+        for engine in &engines {
+            let (golden, case, oracle) = (Arc::clone(golden), name.to_owned(), engine.name == ORACLE);
+            trials.push(trial(&gaps, name, engine, None, move |backend| match oracle {
+                true => golden.check(&case, &mut Oracle::new()),
+                false => golden.check(&case, &mut Device::open(backend)?),
             }));
         }
     }
-    trials
+    Ok(trials)
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    match Golden::open() {
-        Ok(golden) => libtest_mimic::run(&arguments, trials(&Arc::new(golden))).exit_code(),
-        Err(error) => {
-            let failed = Trial::test("golden data", move || Err(Failed::from(error)));
-            libtest_mimic::run(&arguments, vec![failed]).exit_code()
-        }
-    }
+    let trials = Golden::open().and_then(|golden| trials(&Arc::new(golden)));
+    let trials = trials.unwrap_or_else(|error| vec![Trial::test("golden data", move || Err(Failed::from(error)))]);
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -1,8 +1,6 @@
-//! Every operator against the reference interpreter over random shapes and attributes, on one thread and on several.
+//! Every operator against the reference interpreter over random shapes and attributes.
 
-use std::collections::BTreeSet;
-
-use crate::support::{Check, extents, floats, ints, pick};
+use crate::support::{Draft, EXACT, OPERATOR, Program, Target, extents, floats, ints, pick};
 use mimus_core::ops::Mode;
 use mimus_core::random::Stream;
 use mimus_core::{Dtype, HostTensor, Op, ValueId, ValueType};
@@ -261,47 +259,47 @@ fn optimizer(stream: &mut Stream, name: &str, i: usize) -> Case {
 }
 
 /// The same value, made by a step of its own.
-fn copy(check: &mut Check, x: ValueId) -> ValueId {
-    let ends = check.builder.shape(x).to_vec();
-    check.builder.node(Op::Slice { starts: vec![0; ends.len()], ends }, &[x]).unwrap()
+fn copy(draft: &mut Draft, x: ValueId) -> ValueId {
+    let ends = draft.builder.shape(x).to_vec();
+    draft.builder.node(Op::Slice { starts: vec![0; ends.len()], ends }, &[x]).unwrap()
 }
 
-#[test]
-fn every_operator_agrees_with_the_interpreter_on_any_number_of_threads() {
-    let mut covered = BTreeSet::from(["input", "variable"]);
-    for name in Op::NAMES.iter().filter(|name| !["input", "variable"].contains(name)) {
-        let mut stream = Stream::keyed(&format!("conformance/{name}"));
-        for (number, (op, operands)) in cases(&mut stream, name).into_iter().enumerate() {
-            assert_eq!(op.name(), *name, "the case is of another operator");
-            covered.insert(name);
-            let mut check = Check::new();
-            let mut inputs: Vec<_> =
-                operands.iter().enumerate().map(|(i, x)| check.input(&format!("x{i}"), x)).collect();
-            if number.is_multiple_of(2) {
-                // Values of the program itself, whose memory the operator may take.
-                inputs = inputs.into_iter().map(|x| copy(&mut check, x)).collect();
-            }
-            let outputs = check.builder.nodes(op, &inputs).unwrap();
-            for (i, output) in outputs.into_iter().enumerate() {
-                check.builder.output(&format!("y{i}"), output).unwrap();
-            }
-            check.run(1e-5);
+/// The random cases of an operator, each as a program.
+pub(crate) fn programs(name: &str) -> Vec<Program> {
+    let mut stream = Stream::keyed(&format!("conformance/{name}"));
+    let program = |(number, (op, operands)): (usize, Case)| {
+        assert_eq!(op.name(), name, "the case is of another operator");
+        let mut draft = Draft::new();
+        let mut inputs: Vec<_> = operands.iter().enumerate().map(|(i, x)| draft.input(&format!("x{i}"), x)).collect();
+        if number.is_multiple_of(2) {
+            // Values of the program itself, whose memory the operator may take.
+            inputs = inputs.into_iter().map(|x| copy(&mut draft, x)).collect();
         }
-    }
-    assert_eq!(covered, Op::NAMES.iter().copied().collect());
+        let outputs = draft.builder.nodes(op, &inputs).unwrap();
+        for (i, output) in outputs.into_iter().enumerate() {
+            draft.builder.output(&format!("y{i}"), output).unwrap();
+        }
+        draft.finish(OPERATOR)
+    };
+    cases(&mut stream, name).into_iter().enumerate().map(program).collect()
 }
 
-#[test]
-fn variables_are_read_and_assignments_take_effect_together() {
-    let mut check = Check::new();
+pub(crate) fn every_case_agrees_with_the_interpreter(target: &Target, programs: &[Program]) {
+    for program in programs {
+        program.check(target);
+    }
+}
+
+pub(crate) fn variables_are_read_and_assignments_take_effect_together(target: &Target) {
+    let mut draft = Draft::new();
     let ty = ValueType::f32([3]);
-    let (a, b) = (check.variable("a", &ty, 1.0), check.variable("b", &ty, 2.0));
-    let sum = check.builder.add(a, b).unwrap();
+    let (a, b) = (draft.variable("a", &ty, 1.0), draft.variable("b", &ty, 2.0));
+    let sum = draft.builder.add(a, b).unwrap();
     // `b` takes the old `a`, `a` the sum.
-    check.builder.assign("a", sum).unwrap();
-    check.builder.assign("b", a).unwrap();
-    check.builder.output("sum", sum).unwrap();
-    let results = check.run(0.0);
+    draft.builder.assign("a", sum).unwrap();
+    draft.builder.assign("b", a).unwrap();
+    draft.builder.output("sum", sum).unwrap();
+    let results = draft.finish(EXACT).check(target);
     assert_eq!(results["sum"], HostTensor::f32([3], vec![3.0; 3]).unwrap());
     assert_eq!(results["a"], HostTensor::f32([3], vec![4.0; 3]).unwrap(), "after two runs");
     assert_eq!(results["b"], HostTensor::f32([3], vec![3.0; 3]).unwrap());
