@@ -7,7 +7,6 @@
 mod buffer;
 mod fuse;
 mod kernels;
-mod names;
 mod plan;
 mod session;
 mod slots;

@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 
 use mimus_core::graph::{Graph, Node};
+use mimus_core::plugin::names::Read;
 use mimus_core::{Context, Dtype, Error, Op, Result, ValueId, ValueType};
 
 use crate::buffer::{Buffer, View};
 use crate::fuse::{self, Unit};
 use crate::kernels::elementwise::{Load, Program};
 use crate::kernels::{self, Kernel};
-use crate::names::Read;
 use crate::slots::{self, Lifetime, Slots};
 
 /// Where a value lives.

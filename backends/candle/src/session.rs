@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use mimus_core::graph::Graph;
+use mimus_core::plugin::names::{Variable, Variables, bind, located, no_value};
 use mimus_core::plugin::{ProgramId, Session};
 use mimus_core::{Context, Dtype, Error, HostTensor, Result};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::buffer::{Buffer, View, ViewMut};
 use crate::kernels::Operands;
-use crate::names::{Variable, Variables, bind, located, no_value};
 use crate::plan::{Operand, Place, Plan, Step};
 
 /// What the session keeps of a variable.

@@ -7,6 +7,7 @@ mod backend;
 mod dataset;
 mod fragment;
 mod model;
+pub mod names;
 mod options;
 mod reference;
 

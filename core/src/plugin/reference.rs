@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use super::names::{Read, Variables, bind, no_value};
 use super::{Backend, BackendRequest, ComponentInfo, DeviceInfo, Kind, ProgramId, Session};
 use crate::error::{Error, Result};
-use crate::graph::Graph;
+use crate::graph::{Graph, Node};
+use crate::ops::Op;
 use crate::reference::{Array, Interpreter, Precision};
-use crate::tensor::{HostTensor, ValueType};
+use crate::tensor::HostTensor;
 
 /// The backend `reference`: computes in double precision on one thread. What it is given and what it returns is f32.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,61 +40,45 @@ impl Backend for Reference {
 /// Programs on the interpreter.
 struct ReferenceSession {
     interpreter: Interpreter,
-    declared: BTreeMap<String, ValueType>,
+    /// The interpreter holds the values.
+    variables: Variables<()>,
     programs: Vec<Graph>,
 }
 
 impl ReferenceSession {
     fn new() -> Self {
         let interpreter = Interpreter::new(Precision::F64);
-        Self { interpreter, declared: BTreeMap::new(), programs: Vec::new() }
-    }
-
-    fn declared(&self, variable: &str) -> Result<&ValueType> {
-        self.declared.get(variable).ok_or_else(|| {
-            Error::backend(format!("no loaded program has a variable `{variable}`"))
-                .hint("load the program that declares it first")
-        })
+        Self { interpreter, variables: Variables::default(), programs: Vec::new() }
     }
 }
 
 impl Session for ReferenceSession {
     fn load(&mut self, program: &Graph) -> Result<ProgramId> {
-        let mut declared = self.declared.clone();
-        for variable in &program.variables {
-            let known = declared.entry(variable.name.clone()).or_insert_with(|| variable.ty.clone());
-            if *known != variable.ty {
-                let message = format!("variable `{}` is {known}, the program declares {}", variable.name, variable.ty);
-                return Err(Error::backend(message).with("graph", &program.name));
-            }
-        }
-        self.declared = declared;
+        self.variables.declare(program)?;
         self.programs.push(program.clone());
         Ok(ProgramId(self.programs.len() as u64 - 1))
     }
 
     fn write(&mut self, variable: &str, value: &HostTensor) -> Result<()> {
-        let known = self.declared(variable)?;
-        if value.ty() != *known {
-            return Err(Error::backend(format!("variable `{variable}` is {known}, given {}", value.ty())));
-        }
+        self.variables.accept(variable, value)?;
         self.interpreter.variables.insert(variable.to_owned(), Array::from(value));
         Ok(())
     }
 
     fn read(&mut self, variable: &str) -> Result<HostTensor> {
-        self.declared(variable)?;
+        self.variables.find(variable)?;
         let value = self.interpreter.variables.get(variable);
-        value.ok_or_else(|| Error::backend(format!("variable `{variable}` has no value")))?.to_host()
+        value.ok_or_else(|| no_value(variable))?.to_host()
     }
 
     fn run(&mut self, program: ProgramId, inputs: &BTreeMap<String, HostTensor>) -> Result<Vec<HostTensor>> {
         let graph = usize::try_from(program.0).ok().and_then(|i| self.programs.get(i));
         let graph = graph.ok_or_else(|| Error::backend(format!("there is no program number {}", program.0)))?;
-        if let Some(name) = inputs.keys().find(|name| graph.inputs().all(|(known, _)| known != **name)) {
-            let known: Vec<&str> = graph.inputs().map(|(name, _)| name).collect();
-            return Err(Error::backend(format!("the program has no input `{name}`; it has: {}", known.join(", "))));
-        }
+        let read = |node: &Node| match &node.op {
+            Op::Input { name, .. } => Some(Read::new(graph, node, name)),
+            _ => None,
+        };
+        bind(&graph.nodes.iter().filter_map(read).collect::<Vec<_>>(), inputs)?;
         let inputs = inputs.iter().map(|(name, value)| (name.clone(), Array::from(value))).collect();
         self.interpreter.run(graph, &inputs)?.iter().map(Array::to_host).collect()
     }
@@ -103,6 +89,7 @@ mod tests {
     use super::*;
     use crate::graph::{Builder, Init};
     use crate::plugin::Options;
+    use crate::tensor::ValueType;
 
     fn open() -> Box<dyn Session> {
         Reference.open(&BackendRequest { device: "auto".to_owned(), threads: 1, options: Options::default() }).unwrap()

@@ -11,11 +11,11 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 use mimus_core::graph::Graph;
+use mimus_core::plugin::names::{Read, Variable, Variables, bind, located, no_value};
 use mimus_core::plugin::{DeviceInfo, ProgramId, Session};
 use mimus_core::{Context, Dtype, Error, HostData, HostTensor, Op, Result, ValueType};
 
 use crate::fuse::with_types;
-use crate::names::{Read, Variable, Variables, bind, located, no_value};
 use lower::{Lowered, lower};
 
 /// The CPU, by candle's tensors.

@@ -2,25 +2,30 @@
 
 use std::collections::BTreeMap;
 
-use mimus_core::graph::{Graph, Node};
-use mimus_core::{Error, HostTensor, Result, ValueType};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Node};
+use crate::tensor::{HostTensor, ValueType};
 
 /// A name that a program reads, and the layer that reads it.
-pub(crate) struct Read {
-    pub(crate) name: String,
-    pub(crate) ty: ValueType,
-    pub(crate) label: String,
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// Name of the input or variable.
+    pub name: String,
+    /// Its type.
+    pub ty: ValueType,
+    /// The layer; may be empty.
+    pub label: String,
 }
 
 impl Read {
     /// The read of `name` by a source node.
-    pub(crate) fn new(graph: &Graph, node: &Node, name: &str) -> Self {
+    pub fn new(graph: &Graph, node: &Node, name: &str) -> Self {
         Self { name: name.to_owned(), ty: graph.ty(node.outputs[0]).clone(), label: node.label.clone() }
     }
 }
 
 /// Adds operator and, if it has a name, layer.
-pub(crate) fn located(error: Error, op: &str, label: &str) -> Error {
+pub fn located(error: Error, op: &str, label: &str) -> Error {
     let error = error.with("op", op);
     if label.is_empty() { error } else { error.with("layer", label) }
 }
@@ -29,7 +34,7 @@ pub(crate) fn located(error: Error, op: &str, label: &str) -> Error {
 ///
 /// # Errors
 /// If one is missing, unknown or of another type.
-pub(crate) fn bind<'a>(reads: &[Read], given: &'a BTreeMap<String, HostTensor>) -> Result<Vec<&'a HostTensor>> {
+pub fn bind<'a>(reads: &[Read], given: &'a BTreeMap<String, HostTensor>) -> Result<Vec<&'a HostTensor>> {
     if let Some(name) = given.keys().find(|name| reads.iter().all(|read| read.name != **name)) {
         let known: Vec<&str> = reads.iter().map(|read| read.name.as_str()).collect();
         let error = Error::backend(format!("the program has no input `{name}`; it has: {}", known.join(", ")));
@@ -49,21 +54,27 @@ pub(crate) fn bind<'a>(reads: &[Read], given: &'a BTreeMap<String, HostTensor>) 
 }
 
 /// That a variable was neither written nor assigned.
-pub(crate) fn no_value(variable: &str) -> Error {
+pub fn no_value(variable: &str) -> Error {
     Error::backend(format!("variable `{variable}` has no value"))
         .hint("write it before running a program that reads it")
 }
 
 /// A variable of a session and what the session keeps for it.
-pub(crate) struct Variable<S> {
-    pub(crate) ty: ValueType,
-    pub(crate) state: S,
+#[derive(Clone, Debug)]
+pub struct Variable<S> {
+    /// Its type, the same in all programs.
+    pub ty: ValueType,
+    /// What the session keeps.
+    pub state: S,
 }
 
 /// The variables of all programs of a session, by name and by number.
-pub(crate) struct Variables<S> {
-    pub(crate) numbers: BTreeMap<String, usize>,
-    pub(crate) list: Vec<Variable<S>>,
+#[derive(Clone, Debug)]
+pub struct Variables<S> {
+    /// Positions in `list` by name.
+    pub numbers: BTreeMap<String, usize>,
+    /// The variables in order of declaration.
+    pub list: Vec<Variable<S>>,
 }
 
 impl<S> Default for Variables<S> {
@@ -77,7 +88,7 @@ impl<S: Default> Variables<S> {
     ///
     /// # Errors
     /// If another program declares one with another type; then none is added.
-    pub(crate) fn declare(&mut self, program: &Graph) -> Result<()> {
+    pub fn declare(&mut self, program: &Graph) -> Result<()> {
         for variable in &program.variables {
             if let Some(known) = self.numbers.get(&variable.name).map(|i| &self.list[*i].ty)
                 && *known != variable.ty
@@ -99,7 +110,7 @@ impl<S: Default> Variables<S> {
     ///
     /// # Errors
     /// If no program declares it.
-    pub(crate) fn find(&mut self, name: &str) -> Result<&mut Variable<S>> {
+    pub fn find(&mut self, name: &str) -> Result<&mut Variable<S>> {
         let number = self.numbers.get(name).copied();
         number.map(|number| &mut self.list[number]).ok_or_else(|| {
             Error::backend(format!("no loaded program has a variable `{name}`"))
@@ -111,7 +122,7 @@ impl<S: Default> Variables<S> {
     ///
     /// # Errors
     /// If no program declares it, or with another type.
-    pub(crate) fn accept(&mut self, name: &str, value: &HostTensor) -> Result<&mut S> {
+    pub fn accept(&mut self, name: &str, value: &HostTensor) -> Result<&mut S> {
         let variable = self.find(name)?;
         if value.ty() != variable.ty {
             return Err(Error::backend(format!("variable `{name}` is {}, given {}", variable.ty, value.ty())));

@@ -1,0 +1,177 @@
+//! The calls that `tch` has no function for: operators by name, process-wide switches, libtorch's CUDA half.
+//!
+//! # Safety
+//! Operators are called through `torch_call_dispatcher`, the part of libtorch's C interface that is kept stable between versions. Each
+//! argument becomes one 64-bit word as its header describes: numbers by their bits, tensors and lists as handles that the callee
+//! takes over, an absent optional as 0. A handle of a tensor is a pointer to `at::Tensor` made by C++'s `new`, which is what `tch` holds.
+//! The operator is found by name, and the words are checked against its schema only in number: callers give arguments in its order and types.
+#![allow(
+    unsafe_code,
+    reason = "libtorch's C interface, the C library's allocator, and opening a library are foreign functions"
+)]
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::path::Path;
+
+use tch::{TchError, Tensor};
+
+/// One argument of an operator, of the type that its schema names.
+pub(crate) enum Argument<'a> {
+    /// `Tensor`.
+    Tensor(&'a Tensor),
+    /// `Tensor?` that is there.
+    OptionalTensor(&'a Tensor),
+    /// `Tensor[]`.
+    Tensors(&'a [Tensor]),
+    /// `int`.
+    Int(i64),
+    /// `float`. The interface has no way for a `Scalar`.
+    Float(f64),
+    /// `bool`.
+    Bool(bool),
+    /// `int[]`.
+    Ints(&'a [i64]),
+    /// `bool[]`.
+    Bools(&'a [bool]),
+    /// An optional of any type that is absent.
+    Absent,
+}
+
+/// A list under construction on libtorch's side.
+type List = *mut c_void;
+
+unsafe extern "C" {
+    fn torch_call_dispatcher(name: *const c_char, overload: *const c_char, stack: *mut u64, version: u64) -> i32;
+    fn torch_new_list_reserve_size(size: usize, list: *mut List) -> i32;
+    fn torch_list_push_back(list: List, element: u64) -> i32;
+    #[link_name = "_ZN2at13globalContextEv"]
+    fn global_context() -> *mut c_void;
+    #[link_name = "_ZN2at7Context17setAllowTF32CuDNNEb"]
+    fn set_allow_tf32_in_convolutions(context: *mut c_void, allow: bool);
+    #[link_name = "_ZN2at7Context18setAllowTF32CuBLASEb"]
+    fn set_allow_tf32_in_products(context: *mut c_void, allow: bool);
+    #[link_name = "_ZN2at7Context21setDeterministicCuDNNEb"]
+    fn set_deterministic_convolutions(context: *mut c_void, deterministic: bool);
+}
+
+/// The version of the interface that the words are written for: 2.11.0.
+const VERSION: u64 = 2 << 56 | 11 << 48;
+
+/// Most words that an operator takes or gives.
+const STACK: usize = 24;
+
+/// That one of the calls failed. The engine writes the reason to standard error and does not return it.
+fn failed(what: &str) -> TchError {
+    TchError::Torch(format!("{what} failed; the engine's reason stands on standard error"))
+}
+
+/// Calls the operator `name`, which gives back `results` tensors.
+///
+/// # Errors
+/// If the operator does not exist or refuses its arguments.
+pub(crate) fn call(
+    name: &CStr,
+    overload: &CStr,
+    arguments: &[Argument<'_>],
+    results: usize,
+) -> Result<Vec<Tensor>, TchError> {
+    let mut stack = [0_u64; STACK];
+    if arguments.len().max(results) > STACK {
+        return Err(failed(&format!("a call with {} arguments", arguments.len())));
+    }
+    for (word, argument) in stack.iter_mut().zip(arguments) {
+        *word = argument.word()?;
+    }
+    // SAFETY: names end with 0; the stack has room for arguments and results; see the file's head for the words.
+    let status = unsafe { torch_call_dispatcher(name.as_ptr(), overload.as_ptr(), stack.as_mut_ptr(), VERSION) };
+    if status != 0 {
+        return Err(failed(&name.to_string_lossy()));
+    }
+    // SAFETY: the call left `results` handles that are ours now.
+    Ok(stack[..results].iter().map(|word| unsafe { Tensor::from_ptr(*word as *mut _) }).collect())
+}
+
+impl Argument<'_> {
+    /// The word, which owns what it points to.
+    fn word(&self) -> Result<u64, TchError> {
+        match *self {
+            Self::Tensor(tensor) => Ok(handle(tensor)),
+            Self::OptionalTensor(tensor) => optional(handle(tensor)),
+            Self::Tensors(tensors) => list(tensors.iter().map(handle)),
+            Self::Int(n) => Ok(n as u64),
+            Self::Float(x) => Ok(x.to_bits()),
+            Self::Bool(b) => Ok(u64::from(b)),
+            Self::Ints(list_of) => list(list_of.iter().map(|n| *n as u64)),
+            Self::Bools(list_of) => list(list_of.iter().map(|b| u64::from(*b))),
+            Self::Absent => Ok(0),
+        }
+    }
+}
+
+/// A new reference to a tensor, for the callee to take over.
+fn handle(tensor: &Tensor) -> u64 {
+    let mut reference = std::mem::ManuallyDrop::new(tensor.shallow_clone());
+    reference.as_mut_ptr() as u64
+}
+
+fn list(words: impl ExactSizeIterator<Item = u64>) -> Result<u64, TchError> {
+    let mut list = std::ptr::null_mut();
+    // SAFETY: the list is made here and given to the callee.
+    let mut status = unsafe { torch_new_list_reserve_size(words.len(), &raw mut list) };
+    for word in words {
+        // SAFETY: as above; a list takes over its elements.
+        status |= if status == 0 { unsafe { torch_list_push_back(list, word) } } else { 0 };
+    }
+    if status == 0 { Ok(list as u64) } else { Err(failed("a list")) }
+}
+
+/// An optional that is there: a pointer to its word, which the callee frees with `delete`, which is `free` in GNU's library.
+fn optional(word: u64) -> Result<u64, TchError> {
+    // SAFETY: memory for one word, written before anyone reads it.
+    let place = unsafe { libc::malloc(size_of::<u64>()) }.cast::<u64>();
+    if place.is_null() {
+        return Err(failed("memory for an argument"));
+    }
+    // SAFETY: `place` points to memory of that size and alignment.
+    unsafe { place.write(word) };
+    Ok(place as u64)
+}
+
+/// Chooses, for the whole process, whether a GPU may round factors to TF32; its convolutions always take deterministic algorithms.
+pub(crate) fn configure(tf32: bool) {
+    // SAFETY: the context is one object that lives as long as the process; the functions are its methods, `this` first.
+    unsafe {
+        let context = global_context();
+        set_allow_tf32_in_convolutions(context, tf32);
+        set_allow_tf32_in_products(context, tf32);
+        set_deterministic_convolutions(context, true);
+    }
+}
+
+/// Keeps memory that the process has freed, for the whole process.
+///
+/// Large tensors otherwise come from fresh pages each time, and the first touch of a page costs more than the arithmetic on it.
+///
+/// # Errors
+/// If the C library refuses.
+pub(crate) fn keep_freed_memory() -> mimus_core::Result<()> {
+    // SAFETY: documented options of the C library's allocator.
+    let accepted: [c_int; 2] =
+        unsafe { [libc::mallopt(libc::M_MMAP_MAX, 0), libc::mallopt(libc::M_TRIM_THRESHOLD, c_int::MAX)] };
+    if accepted == [1, 1] {
+        return Ok(());
+    }
+    Err(mimus_core::Error::backend("the C library refuses to keep freed memory"))
+}
+
+/// Opens libtorch's CUDA half for as long as the process lives; its initialisers register the device.
+///
+/// # Errors
+/// If the file or a library that it needs cannot be opened.
+pub(crate) fn open_cuda(library: &Path) -> Result<(), libloading::Error> {
+    use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+    // SAFETY: the library belongs to the libtorch that is loaded already, and is never closed.
+    let library = unsafe { Library::open(Some(library), RTLD_NOW | RTLD_GLOBAL) }?;
+    std::mem::forget(library);
+    Ok(())
+}

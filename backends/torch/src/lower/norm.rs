@@ -1,0 +1,49 @@
+//! Softmax and batch normalisation.
+
+use tch::{Kind, Tensor};
+
+use super::{Kernel, Site, one};
+use crate::ffi::{Argument, call};
+
+pub(super) fn softmax(axis: usize) -> Kernel {
+    one(move |x| x[0].f_softmax(axis as i64, None::<Kind>))
+}
+
+pub(super) fn log_softmax(axis: usize) -> Kernel {
+    one(move |x| x[0].f_log_softmax(axis as i64, None::<Kind>))
+}
+
+pub(super) fn batch_norm(eps: f64) -> Kernel {
+    one(move |x| x[0].f_batch_norm(Some(&x[1]), Some(&x[2]), Some(&x[3]), Some(&x[4]), false, 0.0, eps, true))
+}
+
+/// The engine's running statistics with momentum 1 are the batch's, the variance without bias.
+pub(super) fn batch_norm_train(eps: f64, site: Site<'_>) -> Kernel {
+    let count = (site.inputs[0].elements() / site.inputs[1].elements()) as f64;
+    Box::new(move |x| {
+        let (mean, unbiased) = (x[1].f_zeros_like()?, x[1].f_zeros_like()?);
+        let (y, ..) =
+            x[0].f_native_batch_norm(Some(&x[1]), Some(&x[2]), Some(&mean), Some(&unbiased), true, 1.0, eps)?;
+        Ok(vec![y, mean, unbiased.f_mul_scalar((count - 1.0) / count)?])
+    })
+}
+
+pub(super) fn batch_norm_train_gradient(eps: f64) -> Kernel {
+    Box::new(move |operands| {
+        let [x, weight, mean, var, dy] = &operands[..] else { return Ok(Vec::new()) };
+        let inverse_deviation: Tensor = var.f_add_scalar(eps)?.f_rsqrt()?;
+        let arguments = [
+            Argument::Tensor(dy),
+            Argument::Tensor(x),
+            Argument::OptionalTensor(weight),
+            Argument::Absent,
+            Argument::Absent,
+            Argument::OptionalTensor(mean),
+            Argument::OptionalTensor(&inverse_deviation),
+            Argument::Bool(true),
+            Argument::Float(eps),
+            Argument::Bools(&[true, true, true]),
+        ];
+        Ok(call(c"aten::native_batch_norm_backward", c"", &arguments, 3)?)
+    })
+}
