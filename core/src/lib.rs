@@ -1,7 +1,7 @@
 //! The contract of Mimus: a plugin describes, a backend executes, and this crate transforms in between.
 //!
 //! Layers, each of which uses only those before it: [`error`] and [`random`]; [`tensor`]; [`graph`] with [`ops`] and
-//! [`mod@reference`]; [`autodiff`], [`passes`], [`blocks`] and [`train`]; [`mod@plugin`]; [`boost`]; [`abi`]. [`metrics`] stands alone.
+//! [`mod@reference`]; [`autodiff`], [`passes`], [`blocks`] and [`train`]; [`mod@plugin`]; [`boost`]; [`native`]; [`abi`]. [`metrics`] stands alone.
 
 pub mod abi;
 pub mod autodiff;
@@ -10,6 +10,7 @@ pub mod boost;
 pub mod error;
 pub mod graph;
 pub mod metrics;
+pub mod native;
 pub mod ops;
 pub mod passes;
 pub mod plugin;

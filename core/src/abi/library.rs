@@ -10,8 +10,9 @@ use super::export::Component;
 use super::import::Remote;
 use super::manifest::{self, Manifest, ManifestInfo};
 use super::types::ModuleRef;
-use super::{elf, probe};
+use super::{preload, probe};
 use crate::error::{Context, Error, Result};
+use crate::native::{Found, elf, permissions};
 use crate::plugin::ComponentInfo;
 
 /// An opened library. Never closed again.
@@ -31,21 +32,25 @@ pub struct Library {
 pub(super) struct Examined {
     pub(super) path: PathBuf,
     pub(super) sha256: String,
+    /// Native libraries that must be opened before it.
+    pub(super) natives: Vec<Found>,
 }
 
 impl Examined {
-    /// Permissions, hash, completeness.
+    /// Permissions, hash, completeness, the latter also of the native libraries that it needs.
     pub(super) fn new(path: &Path) -> Result<Self> {
         let path = path
             .canonicalize()
             .map_err(|error| Error::io("cannot be found", path, &error).into_kind(crate::ErrorKind::Plugin))?;
-        refuse_world_writable(&path)?;
+        permissions::refuse_world_writable(&path)?;
         let data = std::fs::read(&path)
             .map_err(|error| Error::io("cannot be read", &path, &error).into_kind(crate::ErrorKind::Plugin))?;
-        if cfg!(target_os = "linux") {
-            elf::check(&data).context("file", path.display())?;
-        }
-        Ok(Self { path, sha256: hex(&Sha256::digest(&data)) })
+        let needed = match cfg!(target_os = "linux") {
+            true => elf::examine(&data[..]).context("file", path.display())?,
+            false => Vec::new(),
+        };
+        let natives = preload::natives(&needed).context("file", path.display())?;
+        Ok(Self { path, sha256: hex(&Sha256::digest(&data)), natives })
     }
 }
 
@@ -73,7 +78,8 @@ impl Library {
     }
 
     fn open_examined(examined: Examined) -> Result<Self> {
-        let Examined { path, sha256 } = examined;
+        let Examined { path, sha256, natives } = examined;
+        preload::open(&natives).context("file", path.display())?;
         let (manifest, module) = load(&path).context("file", path.display())?;
         let manifest = Arc::new(manifest);
         let remotes = Remote::all(module, &manifest).context("file", path.display())?;
@@ -84,8 +90,11 @@ impl Library {
 
 fn load(path: &Path) -> Result<(ManifestInfo, ModuleRef)> {
     let cannot_open = |error: libloading::Error| {
-        Error::plugin(format!("cannot be opened: {}", deepest(&error)))
-            .hint("a library that it needs may be missing: `ldd` lists them")
+        let reason = preload::deepest(&error);
+        preload::missing(&reason).unwrap_or_else(|| {
+            Error::plugin(format!("cannot be opened: {reason}"))
+                .hint("a library that it needs may be missing: `ldd` lists them")
+        })
     };
     // SAFETY: initialisers of the library run. A user chose to trust the file; it was complete, not writable by others, and a child
     // process survived the same call.
@@ -105,11 +114,6 @@ fn load(path: &Path) -> Result<(ManifestInfo, ModuleRef)> {
     Ok((manifest, module))
 }
 
-/// `dlopen`'s own text is in the source of the error.
-fn deepest(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), deepest)
-}
-
 /// `abi_stable` prints both layouts whole; behind `Error:` it says what differs.
 fn refusal(error: &abi_stable::library::LibraryError) -> Error {
     let text = error.to_string().replace("Expected:", ", expected").replace("Found:", ", found");
@@ -118,27 +122,4 @@ fn refusal(error: &abi_stable::library::LibraryError) -> Error {
     let reason = if differences.is_empty() { one_line(&text) } else { differences.join("; ") };
     Error::plugin(format!("the layout of its module is not the one that this Mimus expects: {reason}"))
         .hint("rebuild the plugin with the mimus-core of this Mimus")
-}
-
-#[cfg(unix)]
-fn refuse_world_writable(path: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    for (what, place) in [("file", Some(path)), ("folder", path.parent())] {
-        let Some(place) = place else { continue };
-        let metadata = std::fs::metadata(place).map_err(|error| Error::io("cannot be examined", place, &error))?;
-        let mode = metadata.permissions().mode() & 0o7777;
-        if mode & 0o002 != 0 {
-            return Err(Error::plugin(format!(
-                "its {what} is writable by everyone (mode {mode:o}), so that anyone could replace it"
-            ))
-            .with("file", path.display())
-            .hint(format!("chmod o-w {}", place.display())));
-        }
-    }
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn refuse_world_writable(_: &Path) -> Result<()> {
-    Ok(())
 }

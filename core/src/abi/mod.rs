@@ -6,21 +6,23 @@
 //! 1. `permissions`: neither the file nor its folder is writable by everyone;
 //! 2. `lock`: its SHA-256 is the one in the lock, where there is one;
 //! 3. `elf`: it is a complete ELF object for this machine (a truncated one would kill the process);
-//! 4. `probe`: a short-lived child process survives the following steps;
-//! 5. `manifest`: one C symbol gives a static description before any Rust type crosses;
-//! 6. `layout`: `abi_stable` compares the layout of the module;
-//! 7. `self-test`: every component describes itself.
+//! 4. `native`: the native libraries that it needs are whole and of the right version, where they lie in a native folder;
+//! 5. `probe`: a short-lived child process survives the following steps;
+//! 6. `preload`: these native libraries are opened;
+//! 7. `manifest`: one C symbol gives a static description before any Rust type crosses;
+//! 8. `layout`: `abi_stable` compares the layout of the module;
+//! 9. `self-test`: every component describes itself.
 //!
 //! Afterwards requests and replies cross as bytes (`message`), panics are contained on the plugin's side, and graphs are verified
 //! on the host's. Libraries are never closed, so that nothing depends on the order in which things are dropped.
 
 mod discovery;
-mod elf;
 mod export;
 mod import;
 mod library;
 mod manifest;
 mod message;
+mod preload;
 mod probe;
 mod types;
 

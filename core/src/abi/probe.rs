@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use super::library::{Examined, Library};
+use sha2::{Digest, Sha256};
+
+use super::library::{Examined, Library, hex};
 use super::manifest::ABI_EPOCH;
 use super::message::{decode, encode};
 use crate::error::{Context, Error, Result};
@@ -21,7 +23,8 @@ pub struct Prober {
     pub program: PathBuf,
     /// Arguments before the path.
     pub arguments: Vec<OsString>,
-    /// Folder for verdicts; `None` to try every time. Only successes are kept: what mends a failure may lie outside of the file.
+    /// Folder for verdicts; `None` to try every time. Only successes are kept: what mends a failure may lie outside of the file. A
+    /// verdict holds for the file and for the native libraries that were opened before it.
     pub cache: Option<PathBuf>,
 }
 
@@ -36,7 +39,8 @@ impl Prober {
     }
 
     pub(super) fn probe(&self, library: &Examined) -> Result<()> {
-        let verdict = self.cache.as_ref().map(|folder| folder.join(verdict_name(&library.sha256)));
+        let name = verdict_name(library).context("file", library.path.display())?;
+        let verdict = self.cache.as_ref().map(|folder| folder.join(name));
         if verdict.as_ref().is_some_and(|file| file.exists()) {
             return Ok(());
         }
@@ -84,8 +88,12 @@ impl Prober {
     }
 }
 
-fn verdict_name(sha256: &str) -> String {
-    format!("{sha256}-{ABI_EPOCH}-{}", env!("CARGO_PKG_VERSION"))
+fn verdict_name(library: &Examined) -> Result<String> {
+    let mut name = format!("{}-{ABI_EPOCH}-{}", library.sha256, env!("CARGO_PKG_VERSION"));
+    for found in &library.natives {
+        name += &format!("-{}", hex(&Sha256::digest(found.state()?)[..8]));
+    }
+    Ok(name)
 }
 
 fn wait(child: &mut std::process::Child, patience: Duration) -> Result<Option<ExitStatus>> {

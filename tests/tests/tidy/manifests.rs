@@ -31,6 +31,7 @@ const RULES: &[Rule] = &[
             "sha2",
             "strsim",
             "thiserror",
+            "toml",
         ]),
     },
     Rule { folder: "plugins/", members: &["mimus-core"], outside: Some(&[]) },

@@ -1,0 +1,50 @@
+//! The native libraries that backends may need, with the one version of each that the loader, the backends and the command mean.
+
+use crate::error::Error;
+
+/// A native library.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Name of its folder and in commands.
+    pub name: &'static str,
+    /// What people call it.
+    pub title: &'static str,
+    /// The version that backends are built for.
+    pub version: &'static str,
+    /// Its own libraries; each is opened after those before it. The last is the library itself.
+    pub own: &'static [&'static str],
+    /// Libraries of others that lie beside them, because its own need them.
+    pub beside: &'static [&'static str],
+}
+
+/// All of them.
+pub const KNOWN: &[Known] = &[
+    Known { name: "onnxruntime", title: "ONNX Runtime", version: "1.32.0", own: &["libonnxruntime.so"], beside: &[] },
+    Known {
+        name: "torch",
+        title: "libtorch",
+        version: "2.11.0",
+        own: &["libc10.so", "libtorch_cpu.so"],
+        // The published library was built with CUDA: it does not load without these two, although the CPU alone needs nothing of them.
+        beside: &["libgomp.so.1", "libcudart.so.13", "libcupti.so.13"],
+    },
+];
+
+impl Known {
+    /// File name of the library itself.
+    pub fn library(&self) -> &'static str {
+        self.own.last().copied().unwrap_or_default()
+    }
+
+    /// All files that must be in `lib/`.
+    pub fn files(&self) -> impl Iterator<Item = &'static str> {
+        self.beside.iter().chain(self.own).copied()
+    }
+
+    /// Says that it is not installed.
+    pub fn missing(&self) -> Error {
+        let Self { name, title, version, .. } = self;
+        Error::backend(format!("needs {} ({title} {version}), which is not installed", self.library()))
+            .hint(format!("run `mimus backend install {name}`"))
+    }
+}
