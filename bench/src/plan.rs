@@ -155,7 +155,7 @@ impl Lineup {
     }
 
     /// What of a backend a result may depend on. Threads are not among it.
-    pub(crate) fn backend_key(&self, backend: &str) -> Result<impl Serialize> {
+    pub(crate) fn backend_key(&self, backend: &str) -> Result<(&Part<&'static dyn Backend>, &str)> {
         Ok((self.backend(backend)?, &self.config.run.device))
     }
 
