@@ -32,7 +32,11 @@ impl Drawing {
         let mut of_value: BTreeMap<usize, usize> = BTreeMap::new();
         let mut of_label: BTreeMap<&str, usize> = BTreeMap::new();
         for node in graph.nodes.iter().filter(|node| !is_source(node) || node.op.name() == "input") {
-            let known = of_label.get(node.label.as_str()).copied().filter(|_| !node.label.is_empty());
+            let sources: Vec<usize> =
+                node.inputs.iter().filter_map(|input| of_value.get(&input.index()).copied()).collect();
+            // What flows out of a layer and back into it passes two boxes: arrows only lead onwards.
+            let joins = |known: &usize| sources.iter().all(|from| from == known || !drawing.leads(*known, *from));
+            let known = of_label.get(node.label.as_str()).copied().filter(|_| !node.label.is_empty()).filter(joins);
             let place = known.unwrap_or_else(|| drawing.add(node));
             if !node.label.is_empty() {
                 of_label.insert(&node.label, place);
@@ -52,6 +56,21 @@ impl Drawing {
             drawing.arrows.extend(of_value.get(&value.index()).map(|from| (*from, place, ty)));
         }
         drawing
+    }
+
+    /// Whether arrows lead from one box to another.
+    fn leads(&self, from: usize, to: usize) -> bool {
+        let mut open = vec![from];
+        let mut seen = BTreeSet::new();
+        while let Some(place) = open.pop() {
+            if place == to {
+                return true;
+            }
+            if seen.insert(place) {
+                open.extend(self.arrows.iter().filter(|(source, ..)| *source == place).map(|(_, target, _)| *target));
+            }
+        }
+        false
     }
 
     fn add(&mut self, node: &Node) -> usize {
@@ -119,4 +138,27 @@ pub(crate) fn mermaid(graph: &Graph) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use mimus_core::{Builder, ValueType};
+
+    use super::*;
+
+    #[test]
+    fn a_layer_that_is_left_and_entered_again_becomes_two_boxes() {
+        let mut b = Builder::new("test");
+        let x = b.input("x", ValueType::f32([2])).unwrap();
+        let y = b.scope("a", |b| b.relu(x).and_then(|x| b.neg(x))).unwrap();
+        let y = b.scope("b", |b| b.exp(y)).unwrap();
+        let y = b.scope("a", |b| b.abs(y)).unwrap();
+        b.output("y", y).unwrap();
+        let drawing = Drawing::new(b.graph());
+        let texts: Vec<String> = drawing.boxes.iter().map(|b| b.text(" ")).collect();
+        assert_eq!(texts, ["input", "a relu, neg", "b exp", "a abs", "output y"]);
+        assert!(
+            (0..texts.len()).all(|i| !drawing.arrows.iter().any(|(from, to, _)| *to == i && drawing.leads(i, *from)))
+        );
+    }
 }

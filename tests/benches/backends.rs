@@ -11,15 +11,14 @@ use std::time::Instant;
 
 use mimus_core::abi::Registry;
 use mimus_core::boost;
-use mimus_core::plugin::{BackendRequest, Batch, Kind, ModelRequest, Options, ProgramId, Session};
+use mimus_core::plugin::{Backend, BackendRequest, Batch, Kind, ModelRequest, Options, ProgramId, Session};
 use mimus_core::random::Stream;
 use mimus_core::train::{LEARNING_RATE, train_step};
 use mimus_core::{Context, Error, Graph, HostTensor, Result, passes};
-use mimus_tests::repository;
+use mimus_tests::{Engine, State, repository};
 
 const MODELS: [&str; 2] = ["memae", "autoencoder"];
 const TASKS: [&str; 2] = ["train", "infer"];
-const BACKENDS: [&str; 3] = ["candle", "torch", "onnx"];
 const SIZE: usize = 256;
 const BATCH: usize = 8;
 const THREADS: usize = 2;
@@ -40,9 +39,8 @@ struct Ours {
 }
 
 impl Ours {
-    fn new(plugins: &Registry, backend: &str, model: &str, task: &str) -> Result<Self> {
-        let defaults = |kind, name| Options::resolve(&plugins.find(kind, name)?.info.options, BTreeMap::new());
-        let options = defaults(Kind::Model, model)?;
+    fn new(plugins: &Registry, backend: &dyn Backend, model: &str, task: &str) -> Result<Self> {
+        let options = Options::resolve(&plugins.find(Kind::Model, model)?.info.options, BTreeMap::new())?;
         let request = ModelRequest { options, batch: BATCH, frames: 1, height: SIZE, width: SIZE };
         let spec = plugins.model(model)?.describe(&request)?;
         let programs = boost::baseline(&spec)?;
@@ -53,9 +51,8 @@ impl Ours {
             }
             _ => passes::optimise(&only(programs.eval, "score_map")?)?,
         };
-        let options = defaults(Kind::Backend, backend)?;
-        let request = BackendRequest { device: "cpu".to_owned(), threads: THREADS, options };
-        let mut session = plugins.backend(backend)?.open(&request)?;
+        let options = Options::resolve(&backend.info().options, BTreeMap::new())?;
+        let mut session = backend.open(&BackendRequest { device: "cpu".to_owned(), threads: THREADS, options })?;
         let id = session.load(&program)?;
         for variable in &program.variables {
             session.write(&variable.name, &variable.init.materialise(0, &variable.name, &variable.ty)?)?;
@@ -144,15 +141,21 @@ fn median(mut times: Vec<f64>) -> f64 {
 }
 
 /// The medians of all that can take part, PyTorch's first.
-fn race(plugins: &Registry, model: &str, task: &str) -> Result<Vec<(String, f64)>> {
+fn race(plugins: &Registry, engines: &[Engine], model: &str, task: &str) -> Result<Vec<(String, f64)>> {
     let mut contestants: Vec<(String, Box<dyn Contestant>)> = Vec::new();
     if let Some(python) = std::env::var_os("MIMUS_PYTORCH") {
         contestants.push(("PyTorch eager".to_owned(), Box::new(Peer::new(&python, model, task)?)));
     }
-    for backend in BACKENDS {
-        if plugins.backend(backend).is_ok() {
-            let ours = Ours::new(plugins, backend, model, task).context("backend", backend)?;
-            contestants.push((backend.to_owned(), Box::new(ours)));
+    for Engine { name, state } in engines {
+        match state {
+            // Hours, for what these sizes are.
+            State::Ready { .. } if name == "reference" => {}
+            State::Ready { backend, .. } => {
+                let ours = Ours::new(plugins, *backend, model, task).context("backend", name)?;
+                contestants.push((name.clone(), Box::new(ours)));
+            }
+            State::Missing(_) => {}
+            State::Broken(error) => return Err(error.clone()),
         }
     }
     let mut times = vec![Vec::new(); contestants.len()];
@@ -166,15 +169,20 @@ fn race(plugins: &Registry, model: &str, task: &str) -> Result<Vec<(String, f64)
 }
 
 fn report() -> Result<String> {
-    let plugins = mimus_tests::plugins()?;
+    let (engines, plugins) = (mimus_tests::backends()?, mimus_tests::plugins()?);
     let mut text = format!("{SIZE}x{SIZE}, batch {BATCH}, {THREADS} threads, median of {ROUNDS}\n\n");
     text += "| model | task | by | ms | ratio to PyTorch |\n| --- | --- | --- | --- | --- |\n";
     for (model, task) in MODELS.iter().flat_map(|model| TASKS.iter().map(move |task| (model, task))) {
-        let medians = race(&plugins, model, task).context("model", model).context("task", task)?;
+        let medians = race(&plugins, &engines, model, task).context("model", model).context("task", task)?;
         let peer = medians.first().filter(|(name, _)| name.starts_with("PyTorch")).map(|(_, time)| *time);
         for (name, time) in &medians {
             let ratio = peer.map_or_else(|| "not measured".to_owned(), |peer| format!("{:.2}", time / peer));
             text += &format!("| {model} | {task} | {name} | {time:.1} | {ratio} |\n");
+        }
+    }
+    for Engine { name, state } in &engines {
+        if let State::Missing(error) = state {
+            text += &format!("\n{name} is not measured: {error}\n");
         }
     }
     Ok(text)

@@ -60,9 +60,10 @@ impl Style {
         }
     }
 
-    fn activate(&self, b: &mut Builder, label: &str, x: ValueId) -> Result<ValueId> {
-        let x = batch_norm(b, label, x, self.phase, 0.1, self.norm.clone())?;
-        b.leaky_relu(x, self.slope)
+    /// Batch norm as layer `number`, leaky ReLU as the next.
+    fn activate(&self, b: &mut Builder, number: usize, x: ValueId) -> Result<ValueId> {
+        let x = batch_norm(b, &number.to_string(), x, self.phase, 0.1, self.norm.clone())?;
+        b.scope(&(number + 1).to_string(), |b| b.leaky_relu(x, self.slope))
     }
 }
 
@@ -74,7 +75,7 @@ pub fn encode(b: &mut Builder, stages: &[Stage], style: &Style, x: ValueId) -> R
     b.scope("encoder", |b| {
         stages.iter().enumerate().try_fold(x, |x, (i, stage)| {
             let x = style.conv(stage.channels, &stage.kernel, stage).forward(b, &(3 * i).to_string(), x)?;
-            style.activate(b, &(3 * i + 1).to_string(), x)
+            style.activate(b, 3 * i + 1, x)
         })
     })
 }
@@ -95,7 +96,7 @@ pub fn decode(b: &mut Builder, stages: &[Stage], style: &Style, x: ValueId, targ
             };
             let conv = style.conv(channels, &stage.up_kernel, stage).output_padding(&padding);
             let x = conv.transposed(b, &(3 * k).to_string(), x)?;
-            if i == 0 { Ok(x) } else { style.activate(b, &(3 * k + 1).to_string(), x) }
+            if i == 0 { Ok(x) } else { style.activate(b, 3 * k + 1, x) }
         })
     })?;
     if b.shape(reconstruction) != target {
