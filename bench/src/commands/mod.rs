@@ -1,5 +1,6 @@
 //! The subcommands, a file each.
 
+mod backend;
 mod bench;
 mod dataset;
 mod doctor;
@@ -33,6 +34,9 @@ pub(crate) enum Command {
     /// Which plugins there are
     #[command(subcommand)]
     Plugin(plugin::Plugin),
+    /// Which backends there are, and the native libraries that they need
+    #[command(subcommand)]
+    Backend(backend::Backend),
     /// What a data set holds, and whether it is sound
     #[command(subcommand)]
     Dataset(dataset::Dataset),
@@ -48,6 +52,7 @@ pub(crate) fn run(command: Command, places: &Places) -> Result<ExitCode> {
         Command::Predict(predict) => predict.run(places),
         Command::Graph(graph) => graph.run(places),
         Command::Plugin(plugin) => plugin.run(places),
+        Command::Backend(backend) => backend.run(places),
         Command::Dataset(dataset) => dataset.run(places),
         Command::Doctor => doctor::run(places),
     }
