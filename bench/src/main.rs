@@ -26,6 +26,7 @@ mod store;
 mod sweep;
 mod table;
 mod trainer;
+mod weights;
 
 use std::io::Write;
 use std::path::Path;
