@@ -6,7 +6,7 @@ use std::time::Instant;
 use mimus_core::boost::{Programs, STUDENT, TEACHER};
 use mimus_core::plugin::{Group, ModelRequest, ModelSpec};
 use mimus_core::train::STATE_PREFIX;
-use mimus_core::{Error, ErrorKind, HostTensor, Result};
+use mimus_core::{Context, Error, ErrorKind, HostTensor, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::config::StudentInit;
@@ -18,6 +18,7 @@ use crate::scorer::Scorer;
 use crate::stages::Stages;
 use crate::store::{self, Checkpoint, Tensors};
 use crate::trainer::Training;
+use crate::weights::Imported;
 use crate::{files, images};
 
 /// Everything that the cells of one model on one group share.
@@ -28,6 +29,8 @@ pub(crate) struct Workshop<'a> {
     pub(crate) group: usize,
     pub(crate) spec: ModelSpec,
     request: ModelRequest,
+    /// The baseline's weights, where they are not trained here.
+    imported: Option<Imported>,
 }
 
 /// What scoring leaves behind.
@@ -50,6 +53,8 @@ struct Effort {
 }
 
 const CHECKPOINT: &str = "checkpoint.safetensors";
+/// Beside a checkpoint that was not trained here: where it comes from.
+const ORIGIN: &str = "origin.json";
 const SCORE: &str = "score";
 const MAPS: &str = "score_map";
 const NORMAL: &str = "normal_score";
@@ -59,7 +64,12 @@ impl<'a> Workshop<'a> {
     pub(crate) fn new(plan: &'a Plan, folder: &'a Folder, model: usize, group: usize) -> Result<Self> {
         let request = plan.request(model);
         let spec = plan.models[model].part.component.describe(&request)?;
-        Ok(Self { plan, folder, model, group, spec, request })
+        let name = &plan.data.index().groups[group].name;
+        let imported = match plan.config.model.get(model).and_then(|entry| entry.weights.as_deref()) {
+            Some(path) => Some(Imported::load(path, name, &spec).context("key", "model.weights")?),
+            None => None,
+        };
+        Ok(Self { plan, folder, model, group, spec, request, imported })
     }
 
     pub(crate) fn data(&self) -> &Group {
@@ -77,7 +87,16 @@ impl<'a> Workshop<'a> {
 
     fn epochs(&self, variant: &Variant) -> usize {
         let epochs = self.plan.config.train.epochs;
-        if matches!(variant.recipe, Recipe::BaselineTwice) { 2 * epochs } else { epochs }
+        match (&variant.recipe, &self.imported) {
+            (Recipe::Baseline, Some(_)) => 0,
+            (Recipe::BaselineTwice, _) => 2 * epochs,
+            _ => epochs,
+        }
+    }
+
+    /// The weights of a variant that is not trained here.
+    fn imported(&self, variant: &Variant) -> Option<&Imported> {
+        self.imported.as_ref().filter(|_| matches!(variant.recipe, Recipe::Baseline))
     }
 
     /// Units of work for the progress: images that training sees.
@@ -104,7 +123,8 @@ impl<'a> Workshop<'a> {
         };
         let model = &plan.models[self.model].part;
         let backend = plan.backend_key(&self.stages(variant).train)?;
-        key(&(&plan.program, backend, model, data, training, boosted))
+        let weights = self.imported.as_ref().map(|imported| &imported.origin.sha256);
+        key(&(&plan.program, backend, model, data, training, boosted, weights))
     }
 
     fn name(&self, variant: &str, seed: u64, key: &str) -> String {
@@ -139,7 +159,8 @@ impl<'a> Workshop<'a> {
     /// Whether training has reached its end.
     pub(crate) fn is_trained(&self, variant: &Variant, seed: u64) -> Result<bool> {
         let checkpoint = Checkpoint::load(&self.trained(variant, seed)?.join(CHECKPOINT))?;
-        Ok(checkpoint.is_some_and(|checkpoint| checkpoint.epochs >= self.epochs(variant)))
+        Ok(self.imported(variant).is_some()
+            || checkpoint.is_some_and(|checkpoint| checkpoint.epochs >= self.epochs(variant)))
     }
 
     /// Trains a variant, or takes what an earlier process reached. `progress` is told of each epoch: its number and its mean loss.
@@ -154,6 +175,12 @@ impl<'a> Workshop<'a> {
         let path = folder.join(CHECKPOINT);
         let epochs = self.epochs(variant);
         if let Some(checkpoint) = Checkpoint::load(&path)?.filter(|checkpoint| checkpoint.epochs >= epochs) {
+            return Ok(checkpoint);
+        }
+        if let Some(imported) = self.imported(variant) {
+            let checkpoint = Checkpoint { variables: imported.variables.clone(), ..Checkpoint::default() };
+            write_json(&folder.join(ORIGIN), &imported.origin)?;
+            checkpoint.save(&path)?;
             return Ok(checkpoint);
         }
         let programs = self.programs(variant)?;
@@ -191,7 +218,8 @@ impl<'a> Workshop<'a> {
             return Ok(first);
         }
         let path = self.trained(&self.plan.variants[0], seed)?.join(CHECKPOINT);
-        let teacher = Checkpoint::load(&path)?.filter(|teacher| teacher.epochs >= self.plan.config.train.epochs);
+        let epochs = self.epochs(&self.plan.variants[0]);
+        let teacher = Checkpoint::load(&path)?.filter(|teacher| teacher.epochs >= epochs);
         let teacher = teacher
             .ok_or_else(|| Error::new(ErrorKind::Io, "its teacher, the baseline with the same seed, is not trained"))?;
         for (name, value) in teacher.variables.iter().filter(|(name, _)| !name.starts_with(STATE_PREFIX)) {

@@ -110,6 +110,9 @@ pub(crate) struct Component {
     /// The backend of both stages instead of the run's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) backend: Option<String>,
+    /// A file with the baseline's weights, which then is not trained; `{group}` in it stands for the group's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) weights: Option<PathBuf>,
     #[serde(flatten)]
     pub(crate) options: Table,
 }
@@ -324,6 +327,11 @@ impl Config {
             (distinct(&self.boost.attention), "boost.attention", "must not list a module twice"),
             (distinct(&self.boost.mimicking), "boost.mimicking", "must not list a head twice"),
             (distinct(&labels), "model.label", "must differ between models that use the same plugin"),
+            (
+                self.boost.control.is_none() || self.model.iter().all(|model| model.weights.is_none()),
+                "boost.control",
+                "must not ask for a baseline that is trained twice where model.weights gives one that is not trained here",
+            ),
             (labels.iter().all(|label| is_name(label)), "model.label", "must not be empty or hold a slash"),
             (
                 self.train.holdout > 0.0 || self.boost.normalize == Normalize::None,

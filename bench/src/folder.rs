@@ -1,6 +1,6 @@
 //! A run's folder: one process at a time, cells by key, and the leftovers of a killed process swept away.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use mimus_core::{Error, Result};
@@ -24,16 +24,11 @@ impl Folder {
                 .hint("choose another with --set run.out=FOLDER, or mend its permissions")
         };
         std::fs::create_dir_all(&root).map_err(failed)?;
-        let lock = File::create(root.join(".lock")).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::config("another process works in this run's folder")
-                    .with("folder", root.display())
-                    .hint("wait for it, or give this run another name with --set run.name=NAME"));
-            }
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
-        }
+        let lock = files::lock(&root.join(".lock")).map_err(failed)?.ok_or_else(|| {
+            Error::config("another process works in this run's folder")
+                .with("folder", root.display())
+                .hint("wait for it, or give this run another name with --set run.name=NAME")
+        })?;
         sweep(&root).map_err(failed)?;
         let text = toml::to_string(config).map_err(|error| Error::config(error.to_string()))?;
         files::write(&root.join("config.toml"), text.as_bytes())?;

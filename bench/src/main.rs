@@ -14,6 +14,7 @@ mod folder;
 mod images;
 mod maps;
 mod material;
+mod native;
 mod plan;
 mod plugins;
 mod progress;
@@ -25,6 +26,7 @@ mod store;
 mod sweep;
 mod table;
 mod trainer;
+mod weights;
 
 use std::io::Write;
 use std::path::Path;

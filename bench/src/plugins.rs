@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use mimus_core::abi::{Component, Origin, Prober, Registry, Search};
+use mimus_core::native::user_folder;
 use mimus_core::plugin::Reference;
 use mimus_core::{Error, Result};
 
@@ -54,12 +55,6 @@ pub(crate) fn discover(places: &Places) -> Result<Registry> {
     let prober = Prober { program: crate::files::program()?, arguments: vec![PROBE.into()], cache };
     let lock = if places.locked { Some(read_lock(Path::new(LOCK))?) } else { None };
     Registry::discover(&Search { places: places.all()?, lock, prober }, &LINKED)
-}
-
-fn user_folder(variable: &str, fallback: &str) -> Option<PathBuf> {
-    let base = std::env::var_os(variable).map(PathBuf::from);
-    let base = base.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(fallback)));
-    base.map(|base| base.join("mimus"))
 }
 
 /// SHA-256 by file name, as a TOML table.

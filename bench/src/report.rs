@@ -247,6 +247,11 @@ fn summary(plan: &Plan, rows: &[Row], failures: &[Failure]) -> String {
             table.row(cells);
         }
         text += &format!("## {} on {}\n\n{}\n", first.model, first.group, table.markdown());
+        let weights =
+            plan.config.model.iter().find(|model| model.label() == first.model).and_then(|m| m.weights.as_ref());
+        if let Some(weights) = weights {
+            text += &format!("The baseline was not trained here: it has the weights of `{}`.\n\n", weights.display());
+        }
     }
     let (seeds, resamples) = (plan.config.run.seeds.len(), plan.config.eval.resamples);
     text += &format!(

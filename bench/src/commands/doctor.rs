@@ -5,47 +5,38 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use mimus_core::Result;
-use mimus_core::abi::Component;
 
 use crate::files;
+use crate::native::health::{self, Health};
 use crate::plugins::{self, Places};
 use crate::print;
 use crate::table::Table;
 
 pub(crate) fn run(places: &Places) -> Result<ExitCode> {
     let registry = plugins::discover(places)?;
-    let listed = registry.list();
     let cores = std::thread::available_parallelism().map_or_else(|error| error.to_string(), |n| n.to_string());
-    let mut checks = vec![
-        ("version".to_owned(), Ok(format!("mimus {}, {ARCH}-{OS}", env!("CARGO_PKG_VERSION")))),
-        ("processors".to_owned(), Ok(cores)),
-        ("memory available".to_owned(), Ok(memory().unwrap_or_else(|| "unknown on this system".to_owned()))),
-        ("this folder can be written".to_owned(), writable(Path::new("."))),
+    let mut checks: Vec<(String, Health)> = vec![
+        ("version".to_owned(), Health::Well(format!("mimus {}, {ARCH}-{OS}", env!("CARGO_PKG_VERSION")))),
+        ("processors".to_owned(), Health::Well(cores)),
+        ("memory available".to_owned(), Health::Well(memory().unwrap_or_else(|| "unknown on this system".to_owned()))),
+        ("this folder can be written".to_owned(), writable(Path::new(".")).into()),
     ];
     for (origin, place) in places.all()? {
         let found = if place.exists() { "is there" } else { "is not there" };
-        checks.push((format!("plugins, {}", origin.name()), Ok(format!("{} {found}", place.display()))));
+        checks.push((format!("plugins, {}", origin.name()), Health::Well(format!("{} {found}", place.display()))));
     }
-    checks.push(("components".to_owned(), Ok(format!("{}: `mimus plugin list` shows them", listed.len()))));
-    checks.extend(registry.refused.iter().map(|(_, path, error)| (path.display().to_string(), Err(error.clone()))));
-    for listed in &listed {
-        if let Component::Backend(backend) = listed.winner.component {
-            let names = |devices: Vec<mimus_core::plugin::DeviceInfo>| {
-                devices.iter().map(|d| format!("{}: {}", d.name, d.description)).collect::<Vec<_>>().join("; ")
-            };
-            checks.push((format!("backend {}", listed.winner.info.name), backend.devices().map(names)));
-        }
-    }
+    let components = format!("{}: `mimus plugin list` shows them", registry.list().len());
+    checks.push(("components".to_owned(), Health::Well(components)));
+    checks.extend(health::refused(&registry));
+    let backends = health::backends(&registry).into_iter();
+    checks.extend(backends.map(|(name, health)| (format!("backend {name}"), health)));
+    let natives = health::natives().into_iter();
+    checks.extend(natives.map(|(name, place, health)| (format!("native library {name} ({place})"), health)));
     let mut table = Table::new(&["check", "result", "what to do"]);
-    let problems = checks.iter().filter(|(_, result)| result.is_err()).count();
-    for (check, result) in checks {
-        table.row(match result {
-            Ok(found) => vec![check, found, String::new()],
-            Err(error) => {
-                let hint = error.next_step().unwrap_or_default().to_owned();
-                vec![check, format!("PROBLEM: {}", error.message()), hint]
-            }
-        });
+    let problems = checks.iter().filter(|(_, health)| matches!(health, Health::Problem(_))).count();
+    for (check, health) in checks {
+        let [found, advice] = health.cells();
+        table.row(vec![check, found, advice]);
     }
     print(&table.markdown())?;
     Ok(if problems == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -1,9 +1,11 @@
 //! The subcommands, a file each.
 
+mod backend;
 mod bench;
 mod dataset;
 mod doctor;
 mod graph;
+mod import;
 mod plugin;
 mod predict;
 
@@ -30,9 +32,14 @@ pub(crate) enum Command {
     Predict(predict::Predict),
     /// Draw a model, or a boosted model, as Graphviz, Mermaid or text
     Graph(graph::Graph),
+    /// Check whether weights that were trained elsewhere fit a run's model, and convert them
+    Import(import::Import),
     /// Which plugins there are
     #[command(subcommand)]
     Plugin(plugin::Plugin),
+    /// Which backends there are, and the native libraries that they need
+    #[command(subcommand)]
+    Backend(backend::Backend),
     /// What a data set holds, and whether it is sound
     #[command(subcommand)]
     Dataset(dataset::Dataset),
@@ -47,7 +54,9 @@ pub(crate) fn run(command: Command, places: &Places) -> Result<ExitCode> {
         Command::Eval(bench) => bench.run(places, Work::Judge),
         Command::Predict(predict) => predict.run(places),
         Command::Graph(graph) => graph.run(places),
+        Command::Import(import) => import.run(places),
         Command::Plugin(plugin) => plugin.run(places),
+        Command::Backend(backend) => backend.run(places),
         Command::Dataset(dataset) => dataset.run(places),
         Command::Doctor => doctor::run(places),
     }

@@ -1,12 +1,11 @@
-//! Native libraries that are absent, half or wrong, and plugins that need them: each with its sentence, and no process dies of it.
-#![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test is a failed test with its place")]
+//! Plugins whose native library is absent, half or wrong: each with its sentence, and no process dies of it.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
-use mimus_core::native::{Known, MANIFEST, known};
+use mimus_core::native::MANIFEST;
 use mimus_tests::{Artifacts, mimus};
+
+use crate::{compile, fake_libraries, manifest, torch};
 
 /// A project with a plugin that needs `libtorch_cpu.so`, and with whatever lies in its native folder.
 struct Project {
@@ -70,35 +69,6 @@ impl Project {
         let listed = self.list();
         assert!(listed.contains("libneedy.so") && !listed.contains("refused (project)"), "{listed}");
     }
-}
-
-fn torch() -> &'static Known {
-    known("torch").unwrap()
-}
-
-/// `code` as a shared library, with its file name as soname.
-fn compile(code: &str, library: &Path, more: &[&str]) {
-    let source = library.with_extension("c");
-    std::fs::write(&source, code).unwrap();
-    let name = format!("-Wl,-soname,{}", library.file_name().unwrap().to_str().unwrap());
-    let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
-    let mut command = Command::new(compiler);
-    command.args(["-shared", "-fPIC", &name, "-o"]).arg(library).arg(&source).args(more);
-    assert!(command.status().unwrap().success());
-    std::fs::remove_file(source).unwrap();
-}
-
-/// Libraries with the names of libtorch's; all hold `code`.
-fn fake_libraries(folder: &Path, code: &str) {
-    std::fs::create_dir_all(folder).unwrap();
-    for file in torch().files() {
-        compile(code, &folder.join(file), &[]);
-    }
-}
-
-fn manifest(folder: &Path, version: &str) {
-    let text = format!("name = \"torch\"\nversion = \"{version}\"\ncuda = false\n");
-    std::fs::write(folder.join(MANIFEST), text).unwrap();
 }
 
 #[test]
