@@ -14,6 +14,7 @@ mod folder;
 mod images;
 mod maps;
 mod material;
+mod parity;
 mod plan;
 mod plugins;
 mod progress;

@@ -4,6 +4,7 @@ mod bench;
 mod dataset;
 mod doctor;
 mod graph;
+mod parity;
 mod plugin;
 mod predict;
 
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     Predict(predict::Predict),
     /// Draw a model, or a boosted model, as Graphviz, Mermaid or text
     Graph(graph::Graph),
+    /// Compare every backend with the reference interpreter, node by node
+    Parity(parity::ParityCommand),
     /// Which plugins there are
     #[command(subcommand)]
     Plugin(plugin::Plugin),
@@ -47,6 +50,7 @@ pub(crate) fn run(command: Command, places: &Places) -> Result<ExitCode> {
         Command::Eval(bench) => bench.run(places, Work::Judge),
         Command::Predict(predict) => predict.run(places),
         Command::Graph(graph) => graph.run(places),
+        Command::Parity(parity) => parity.run(places),
         Command::Plugin(plugin) => plugin.run(places),
         Command::Dataset(dataset) => dataset.run(places),
         Command::Doctor => doctor::run(places),
@@ -65,10 +69,14 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    fn lineup(&self, places: &Places) -> Result<Lineup> {
+    fn config(&self) -> Result<Config> {
         let config = Config::load(&self.config, &self.sets)?;
         use_threads(config.run.threads())?;
-        Lineup::new(config, &plugins::discover(places)?)
+        Ok(config)
+    }
+
+    fn lineup(&self, places: &Places) -> Result<Lineup> {
+        Lineup::new(self.config()?, &plugins::discover(places)?)
     }
 
     fn plan(&self, places: &Places) -> Result<Plan> {
