@@ -52,7 +52,8 @@ impl Folder {
     }
 }
 
-fn root(config: &Config) -> PathBuf {
+/// Where a run's folder is.
+pub(crate) fn root(config: &Config) -> PathBuf {
     config.run.out.join(&config.run.name)
 }
 

@@ -15,6 +15,7 @@ mod images;
 mod maps;
 mod material;
 mod native;
+mod parity;
 mod plan;
 mod plugins;
 mod progress;

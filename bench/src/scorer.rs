@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use mimus_core::boost::CALIBRATION;
-use mimus_core::plugin::{Fill, ModelSpec, ProgramId, Session};
-use mimus_core::{Error, ErrorKind, Graph, HostTensor, Result, passes};
+use mimus_core::plugin::{Batch, Fill, ModelSpec, ProgramId, Session};
+use mimus_core::{Error, ErrorKind, Graph, HostTensor, Result, ValueId, passes};
 
 use crate::fault;
 use crate::images::{Picture, batch};
@@ -33,12 +33,7 @@ impl<'a> Scorer<'a> {
         eval: &Graph,
         variables: &BTreeMap<String, HostTensor>,
     ) -> Result<Self> {
-        let mut graph = eval.clone();
-        graph.taps.clear();
-        graph
-            .outputs
-            .retain(|named| matches!(named.name.as_str(), "score" | "score_map") || calibrated(&named.name).is_some());
-        let program = passes::optimise(&graph)?;
+        let program = program(eval)?;
         let id = session.load(&program)?;
         for variable in &program.variables {
             match variables.get(&variable.name) {
@@ -131,24 +126,11 @@ impl<'a> Scorer<'a> {
         pictures: &[Picture],
         mut take: impl FnMut(usize, usize, usize, &[HostTensor]) -> Result<()>,
     ) -> Result<()> {
-        let inputs: Vec<(String, Vec<usize>)> = self
-            .program
-            .inputs()
-            .map(|(name, value)| (name.to_owned(), self.program.ty(value).shape.clone()))
-            .collect();
-        let n = inputs.first().and_then(|(_, shape)| shape.first().copied()).unwrap_or(1);
+        let first = self.program.inputs().next().and_then(|(_, value)| self.program.ty(value).shape.first().copied());
+        let n = first.unwrap_or(1);
         for start in (0..pictures.len()).step_by(n) {
             let taken: Vec<usize> = (start..start + n).map(|i| i.min(pictures.len() - 1)).collect();
-            let mut values = BTreeMap::new();
-            for (name, shape) in &inputs {
-                let image = self.spec.inputs.iter().any(|input| input.name == *name && input.fill == Fill::Image);
-                let value = if image {
-                    batch(pictures, &taken, shape)?
-                } else {
-                    HostTensor::full(&mimus_core::ValueType::f32(shape.clone()), 0.0)
-                };
-                values.insert(name.clone(), value);
-            }
+            let values = inputs(&self.program, self.spec, pictures, &taken)?;
             let outputs = self.session.run(self.id, &values)?;
             for (position, picture) in (start..pictures.len().min(start + n)).enumerate() {
                 take(picture, position, n, &outputs).map_err(|error| match error.kind() {
@@ -159,6 +141,26 @@ impl<'a> Scorer<'a> {
         }
         Ok(())
     }
+}
+
+/// The evaluation program as it is run: scores, maps, and what calibration measures.
+pub(crate) fn program(eval: &Graph) -> Result<Graph> {
+    let mut graph = eval.clone();
+    graph.taps.clear();
+    let wanted = |name: &str| matches!(name, "score" | "score_map") || calibrated(name).is_some();
+    graph.outputs.retain(|named| wanted(&named.name));
+    passes::optimise(&graph)
+}
+
+/// What an evaluation program is fed: the pictures at the positions `taken`, and zeros where training has noise.
+pub(crate) fn inputs(program: &Graph, spec: &ModelSpec, pictures: &[Picture], taken: &[usize]) -> Result<Batch> {
+    let input = |(name, value): (&str, ValueId)| {
+        let ty = program.ty(value);
+        let image = spec.inputs.iter().any(|input| input.name == name && input.fill == Fill::Image);
+        let value = if image { batch(pictures, taken, &ty.shape)? } else { HostTensor::full(ty, 0.0) };
+        Ok((name.to_owned(), value))
+    };
+    program.inputs().map(input).collect()
 }
 
 /// Which part of the fused score an output is, and whether it is a map.

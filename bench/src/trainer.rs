@@ -38,9 +38,7 @@ impl Training<'_> {
         path: &Path,
         progress: &mut dyn FnMut(usize, f64),
     ) -> Result<Checkpoint> {
-        let optimizer = self.options.optimizer.clone().unwrap_or_else(|| self.spec.optimizer.clone());
-        let step = train_step(self.forward()?, "loss", &optimizer)?;
-        let program = passes::optimise(&step.program)?;
+        let program = self.training_step()?;
         let mut checkpoint = match Checkpoint::load(path)? {
             Some(checkpoint) => checkpoint,
             None => self.beginning(&program)?,
@@ -65,6 +63,12 @@ impl Training<'_> {
             progress(checkpoint.epochs, loss);
         }
         Ok(checkpoint)
+    }
+
+    /// One step as a program: forward pass, gradients, optimiser.
+    pub(crate) fn training_step(&self) -> Result<Graph> {
+        let optimizer = self.options.optimizer.as_ref().unwrap_or(&self.spec.optimizer);
+        passes::optimise(&train_step(self.forward()?, "loss", optimizer)?.program)
     }
 
     fn beginning(&self, program: &Graph) -> Result<Checkpoint> {
@@ -143,7 +147,8 @@ impl Training<'_> {
         passes::remove_dead(&forward)
     }
 
-    fn inputs(&self, taken: &[usize], step: usize) -> Result<Batch> {
+    /// What the forward pass is fed: the pictures at the positions `taken`, and noise of the step's own.
+    pub(crate) fn inputs(&self, taken: &[usize], step: usize) -> Result<Batch> {
         let known: BTreeMap<&str, &[usize]> =
             self.spec.train.inputs().map(|(name, value)| (name, self.spec.train.ty(value).shape.as_slice())).collect();
         let mut inputs = Batch::new();

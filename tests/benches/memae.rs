@@ -8,14 +8,12 @@ use std::path::PathBuf;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use mimus_core::abi::Registry;
-use mimus_core::boost::{self, BoostOptions, Programs};
 use mimus_core::graph::Variable;
-use mimus_core::plugin::{
-    BackendRequest, FeatureRequest, Kind, ModelRequest, ModelSpec, OptionValue, Options, ProgramId, Session, Split,
-};
+use mimus_core::plugin::{BackendRequest, Kind, OptionValue, Options, ProgramId, Session, Split};
 use mimus_core::random::Stream;
-use mimus_core::train::{LEARNING_RATE, train_step};
-use mimus_core::{Error, HostTensor, Result, passes};
+use mimus_core::train::LEARNING_RATE;
+use mimus_core::{Error, HostTensor, Result};
+use mimus_tests::{defaults, memae};
 use rayon::prelude::*;
 
 const SIZE: usize = 256;
@@ -28,39 +26,9 @@ struct Step {
     inputs: BTreeMap<String, HostTensor>,
 }
 
-fn defaults(plugins: &Registry, kind: Kind, name: &str) -> Result<Options> {
-    Options::resolve(&plugins.find(kind, name)?.info.options, BTreeMap::new())
-}
-
-fn programs(plugins: &Registry, spec: &ModelSpec, attention: Option<&str>) -> Result<Programs> {
-    let Some(attention) = attention else { return boost::baseline(spec) };
-    let request = |options, shape: &[usize], phase| FeatureRequest {
-        options,
-        student: shape.to_vec(),
-        teacher: shape.to_vec(),
-        phase,
-    };
-    let module = |shape: &[usize], phase| {
-        plugins.attention(attention)?.describe(&request(defaults(plugins, Kind::Attention, attention)?, shape, phase))
-    };
-    let head = |shape: &[usize], phase| {
-        plugins.head("mse")?.describe(&request(defaults(plugins, Kind::Head, "mse")?, shape, phase))
-    };
-    let options =
-        BoostOptions { taps: Vec::new(), lambda: 0.5, mimicking_weight: 1.0, standardise: true, train_attention: true };
-    boost::boost(spec, &module, Some(&head), &options)
-}
-
 impl Step {
     fn new(plugins: &Registry, attention: Option<&str>, threads: usize) -> Result<Self> {
-        let options = defaults(plugins, Kind::Model, "memae")?;
-        let request = ModelRequest { options, batch: BATCH, frames: 1, height: SIZE, width: SIZE };
-        let spec = plugins.model("memae")?.describe(&request)?;
-        let mut forward = programs(plugins, &spec, attention)?.train;
-        forward.outputs.retain(|named| named.name == "loss");
-        forward.taps.clear();
-        let step = train_step(passes::remove_dead(&forward)?, "loss", &spec.optimizer)?;
-        let program = passes::optimise(&step.program)?;
+        let (spec, program) = memae(plugins, attention, BATCH, SIZE)?;
         let request =
             BackendRequest { device: "cpu".to_owned(), threads, options: defaults(plugins, Kind::Backend, "candle")? };
         let mut session = plugins.backend("candle")?.open(&request)?;

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use mimus_core::abi::{Component, Origin, Registry, Search};
 use mimus_core::plugin::{Backend, Kind, Reference};
-use mimus_core::{Context, Error, Result};
+use mimus_core::{Context, Error, Result, native};
 
 use crate::{Artifacts, prober, repository};
 
-/// Folders of backends that need a library from elsewhere, and the name of that library below `.mimus/native`.
+/// Folders of backends that need a native library, and its name.
 const NATIVE: [(&str, &str); 2] = [("torch", "torch"), ("onnx", "onnxruntime")];
 
 /// The only backend without a library file.
@@ -64,24 +64,20 @@ pub fn backends() -> Result<Vec<Engine>> {
     names.sort();
     let mut engines = vec![engine(&REFERENCE.info().name, None)?];
     for name in names {
-        engines.push(match native(&name) {
-            Ok(()) => engine(&name, Some(library(&name)?))?,
-            Err(missing) if std::env::var_os("CI").is_some() => Engine { name, state: State::Broken(missing) },
-            Err(missing) => Engine { name, state: State::Missing(missing) },
+        engines.push(match missing(&name) {
+            Ok(None) => engine(&name, Some(library(&name)?))?,
+            Ok(Some(missing)) if std::env::var_os("CI").is_none() => Engine { name, state: State::Missing(missing) },
+            Ok(Some(error)) | Err(error) => Engine { name, state: State::Broken(error) },
         });
     }
     Ok(engines)
 }
 
-/// Whether what a backend needs from elsewhere is installed.
-fn native(backend: &str) -> Result<()> {
-    let Some((_, native)) = NATIVE.iter().find(|(known, _)| *known == backend) else { return Ok(()) };
-    let folder = repository().join(".mimus/native").join(native);
-    if folder.join("lib").is_dir() {
-        return Ok(());
-    }
-    let error = Error::backend(format!("{native} is not installed")).with("folder", folder.display());
-    Err(error.hint(format!("run `mimus backend install {native}`")))
+/// The library from elsewhere that a backend needs and that is not installed, if there is one.
+fn missing(backend: &str) -> Result<Option<Error>> {
+    let Some((_, name)) = NATIVE.iter().find(|(known, _)| *known == backend) else { return Ok(None) };
+    let known = native::known(name)?;
+    Ok(native::find(name)?.is_none().then(|| known.missing()))
 }
 
 /// The library of a backend; one that is no default member, since not everyone can build it, is built here.

@@ -6,6 +6,7 @@ mod dataset;
 mod doctor;
 mod graph;
 mod import;
+mod parity;
 mod plugin;
 mod predict;
 
@@ -34,6 +35,8 @@ pub(crate) enum Command {
     Graph(graph::Graph),
     /// Check whether weights that were trained elsewhere fit a run's model, and convert them
     Import(import::Import),
+    /// Compare every backend with the reference interpreter, node by node
+    Parity(parity::ParityCommand),
     /// Which plugins there are
     #[command(subcommand)]
     Plugin(plugin::Plugin),
@@ -55,6 +58,7 @@ pub(crate) fn run(command: Command, places: &Places) -> Result<ExitCode> {
         Command::Predict(predict) => predict.run(places),
         Command::Graph(graph) => graph.run(places),
         Command::Import(import) => import.run(places),
+        Command::Parity(parity) => parity.run(places),
         Command::Plugin(plugin) => plugin.run(places),
         Command::Backend(backend) => backend.run(places),
         Command::Dataset(dataset) => dataset.run(places),
@@ -74,10 +78,14 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    fn lineup(&self, places: &Places) -> Result<Lineup> {
+    fn config(&self) -> Result<Config> {
         let config = Config::load(&self.config, &self.sets)?;
         use_threads(config.run.threads())?;
-        Lineup::new(config, &plugins::discover(places)?)
+        Ok(config)
+    }
+
+    fn lineup(&self, places: &Places) -> Result<Lineup> {
+        Lineup::new(self.config()?, &plugins::discover(places)?)
     }
 
     fn plan(&self, places: &Places) -> Result<Plan> {

@@ -20,8 +20,11 @@ use support::{Program, Target};
 /// What is asked of every device.
 type Check = Arc<dyn Fn(&Target) + Send + Sync>;
 
-/// Checks of a session as a whole; each operator is one more.
-const CHECKS: &[(&str, fn(&Target))] = &[
+/// A check of a session as a whole.
+type Named = (&'static str, fn(&Target));
+
+/// Each operator is one more.
+const CHECKS: &[Named] = &[
     ("assignments take effect together", operators::variables_are_read_and_assignments_take_effect_together),
     ("a training step", training::a_training_step_agrees_with_the_interpreter),
     ("any number of threads", training::results_are_the_same_bits_on_any_number_of_threads),

@@ -1,14 +1,15 @@
-//! Components that load well and go wrong when they are called: panics, and a graph whose shapes contradict its operators.
+//! Components that load well and go wrong when they are called: panics, a graph whose shapes contradict its operators, and a backend that
+//! computes something else.
 #![forbid(unsafe_code)]
 #![allow(clippy::panic, reason = "it is what these components are for")]
 
 use mimus_core::blocks::loss;
 use mimus_core::plugin::{
-    AttentionModule, Batch, Color, ComponentInfo, FeatureRequest, Fill, InputSpec, Kind, Model, ModelRequest,
-    ModelSpec, Preprocessing, TapSpec, attention,
+    AttentionModule, Backend, BackendRequest, Batch, Color, ComponentInfo, DeviceInfo, FeatureRequest, Fill, InputSpec,
+    Kind, Model, ModelRequest, ModelSpec, Preprocessing, ProgramId, Reference, Session, TapSpec, attention,
 };
 use mimus_core::train::OptimizerSpec;
-use mimus_core::{Builder, Graph, Init, Result, ValueType};
+use mimus_core::{Builder, Graph, HostTensor, Init, Op, Result, ValueType};
 
 /// An attention module that panics.
 struct PanicsInDescribe;
@@ -90,4 +91,45 @@ fn network(request: &ModelRequest, train: bool) -> Result<Graph> {
     Ok(b.finish())
 }
 
-mimus_core::plugin! { Attention(PanicsInDescribe), Attention(WrongShapes), Model(PanicsInPrepare) }
+/// The reference, but for leaky rectifiers: they do not leak.
+struct Crooked;
+
+impl Backend for Crooked {
+    fn info(&self) -> ComponentInfo {
+        ComponentInfo::new(Kind::Backend, "crooked", "rogue")
+    }
+
+    fn devices(&self) -> Result<Vec<DeviceInfo>> {
+        Reference.devices()
+    }
+
+    fn open(&self, request: &BackendRequest) -> Result<Box<dyn Session>> {
+        Ok(Box::new(CrookedSession(Reference.open(request)?)))
+    }
+}
+
+struct CrookedSession(Box<dyn Session>);
+
+impl Session for CrookedSession {
+    fn load(&mut self, program: &Graph) -> Result<ProgramId> {
+        let mut program = program.clone();
+        for node in program.nodes.iter_mut().filter(|node| matches!(node.op, Op::LeakyRelu { .. })) {
+            node.op = Op::Relu {};
+        }
+        self.0.load(&program)
+    }
+
+    fn write(&mut self, variable: &str, value: &HostTensor) -> Result<()> {
+        self.0.write(variable, value)
+    }
+
+    fn read(&mut self, variable: &str) -> Result<HostTensor> {
+        self.0.read(variable)
+    }
+
+    fn run(&mut self, program: ProgramId, inputs: &Batch) -> Result<Vec<HostTensor>> {
+        self.0.run(program, inputs)
+    }
+}
+
+mimus_core::plugin! { Attention(PanicsInDescribe), Attention(WrongShapes), Model(PanicsInPrepare), Backend(Crooked) }

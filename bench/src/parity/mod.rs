@@ -1,0 +1,85 @@
+//! Whether the backends compute what the reference computes: the programs of a run on fixed inputs, node by node.
+
+mod difference;
+mod report;
+mod walk;
+
+use std::collections::BTreeMap;
+
+use mimus_core::plugin::Preprocessing;
+use mimus_core::random::Stream;
+use mimus_core::train::LEARNING_RATE;
+use mimus_core::{Context, Graph, HostTensor, Result};
+
+use crate::images::Picture;
+use crate::plan::{Lineup, Recipe};
+use crate::scorer;
+use crate::store::Tensors;
+use crate::trainer::Training;
+
+pub(crate) use report::{Finding, Parity};
+pub(crate) use walk::{Case, Open};
+
+/// Seed of variables and inputs.
+const SEED: u64 = 0;
+
+/// Training step and evaluation program of every model and variant, as a run loads them.
+pub(crate) fn cases(lineup: &Lineup) -> Result<Vec<Case>> {
+    let mut cases = Vec::new();
+    for (number, model) in lineup.models.iter().enumerate() {
+        let request = lineup.request(number);
+        let spec = model.part.component.describe(&request).context("model", &model.label)?;
+        let pictures = pictures(&spec.preprocessing, request.batch, [request.height, request.width]);
+        let taken: Vec<usize> = (0..request.batch).collect();
+        // The baseline with twice the epochs runs the programs of the baseline.
+        for variant in lineup.variants.iter().filter(|variant| !matches!(variant.recipe, Recipe::BaselineTwice)) {
+            let programs = variant.recipe.programs(&spec, &lineup.config.boost)?;
+            let training = Training {
+                model: model.part.component,
+                request: &request,
+                spec: &spec,
+                program: &programs.train,
+                options: &lineup.config.train,
+                epochs: 1,
+                seed: SEED,
+                pictures: &pictures,
+                names: &[],
+                first: &BTreeMap::new(),
+            };
+            let mut inputs = training.inputs(&taken, 0)?;
+            let rate = lineup.config.train.learning_rate.unwrap_or(spec.learning_rate);
+            inputs.insert(LEARNING_RATE.to_owned(), HostTensor::scalar(rate as f32));
+            let mut case = |program: Graph, inputs, what: &str| -> Result<()> {
+                let name = format!("{}, {}, {what}", model.label, variant.name);
+                let variables = beginnings(&program)?;
+                cases.push(Case { name, program, inputs, variables });
+                Ok(())
+            };
+            case(training.training_step()?, inputs, "training step")?;
+            let evaluation = scorer::program(&programs.eval)?;
+            let inputs = scorer::inputs(&evaluation, &spec, &pictures, &taken)?;
+            case(evaluation, inputs, "evaluation")?;
+        }
+    }
+    Ok(cases)
+}
+
+/// Pictures of evenly spread pixel values, as the model sees them.
+fn pictures(preprocessing: &Preprocessing, count: usize, size: [usize; 2]) -> Vec<Picture> {
+    let picture = |number: usize| {
+        let mut stream = Stream::new(SEED, &format!("parity/{number}"));
+        let channels = preprocessing.mean.iter().zip(&preprocessing.std);
+        let plane = |(mean, std): (&f64, &f64)| -> Vec<f32> {
+            (0..size[0] * size[1]).map(|_| ((stream.uniform() - mean) / std) as f32).collect()
+        };
+        Picture { values: channels.flat_map(plane).collect(), mask: None, size }
+    };
+    (0..count).map(picture).collect()
+}
+
+fn beginnings(program: &Graph) -> Result<Tensors> {
+    let value = |variable: &mimus_core::graph::Variable| {
+        Ok((variable.name.clone(), variable.init.materialise(SEED, &variable.name, &variable.ty)?))
+    };
+    program.variables.iter().map(value).collect()
+}

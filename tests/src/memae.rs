@@ -1,0 +1,51 @@
+//! MemAE for images, alone or boosted, with default options: what tests and measurements train.
+
+use std::collections::BTreeMap;
+
+use mimus_core::abi::Registry;
+use mimus_core::boost::{self, BoostOptions, Programs};
+use mimus_core::plugin::{FeatureRequest, Kind, ModelRequest, ModelSpec, Options};
+use mimus_core::train::train_step;
+use mimus_core::{Graph, Result, passes};
+
+/// The defaults of a component's options.
+///
+/// # Errors
+/// If there is no such component.
+pub fn defaults(plugins: &Registry, kind: Kind, name: &str) -> Result<Options> {
+    Options::resolve(&plugins.find(kind, name)?.info.options, BTreeMap::new())
+}
+
+/// MemAE and its training step, optimised as for a run: input `x` or as the model calls it, the learning rate, output `loss`.
+///
+/// # Errors
+/// If a plugin is not there or refuses.
+pub fn memae(plugins: &Registry, attention: Option<&str>, batch: usize, size: usize) -> Result<(ModelSpec, Graph)> {
+    let options = defaults(plugins, Kind::Model, "memae")?;
+    let request = ModelRequest { options, batch, frames: 1, height: size, width: size };
+    let spec = plugins.model("memae")?.describe(&request)?;
+    let mut forward = programs(plugins, &spec, attention)?.train;
+    forward.outputs.retain(|named| named.name == "loss");
+    forward.taps.clear();
+    let step = train_step(passes::remove_dead(&forward)?, "loss", &spec.optimizer)?;
+    Ok((spec, passes::optimise(&step.program)?))
+}
+
+fn programs(plugins: &Registry, spec: &ModelSpec, attention: Option<&str>) -> Result<Programs> {
+    let Some(attention) = attention else { return boost::baseline(spec) };
+    let request = |options, shape: &[usize], phase| FeatureRequest {
+        options,
+        student: shape.to_vec(),
+        teacher: shape.to_vec(),
+        phase,
+    };
+    let module = |shape: &[usize], phase| {
+        plugins.attention(attention)?.describe(&request(defaults(plugins, Kind::Attention, attention)?, shape, phase))
+    };
+    let head = |shape: &[usize], phase| {
+        plugins.head("mse")?.describe(&request(defaults(plugins, Kind::Head, "mse")?, shape, phase))
+    };
+    let options =
+        BoostOptions { taps: Vec::new(), lambda: 0.5, mimicking_weight: 1.0, standardise: true, train_attention: true };
+    boost::boost(spec, &module, Some(&head), &options)
+}
