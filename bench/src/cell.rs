@@ -30,7 +30,7 @@ pub(crate) struct Workshop<'a> {
     pub(crate) spec: ModelSpec,
     request: ModelRequest,
     /// The baseline's weights, where they are not trained here.
-    imported: Option<Imported>,
+    pub(crate) imported: Option<Imported>,
 }
 
 /// What scoring leaves behind.

@@ -13,6 +13,7 @@ use crate::maps;
 use crate::material::Material;
 use crate::plan::{Plan, Variant};
 use crate::progress::{Progress, duration};
+use crate::weights::Imported;
 
 /// What a command wants of every cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +82,9 @@ impl<'a> Sweep<'a> {
     fn problem(&mut self, model: usize, group: usize) -> Result<()> {
         let shop = contained(|| Workshop::new(self.plan, self.folder, model, group))
             .context("model", &self.plan.models[model].label)?;
+        if let Some(Imported { origin, summary, .. }) = &shop.imported {
+            self.progress.line(&format!("baseline from {}: {summary}", origin.file.display()));
+        }
         let material = contained(|| Material::load(self.plan, group, &shop.spec.preprocessing))?;
         for seed in self.plan.config.run.seeds.clone() {
             for (variant, planned) in self.plan.variants.iter().enumerate() {

@@ -107,7 +107,8 @@ fn imported_weights_are_judged_and_boosted_under_a_key_of_their_own() {
     let mut changed = std::fs::read(project.path(OFFICIAL)).unwrap();
     *changed.last_mut().unwrap() ^= 1;
     std::fs::write(project.path(OFFICIAL), changed).unwrap();
-    project.succeeds(&official);
+    let (_, _, progress) = project.run(&official);
+    assert!(progress.contains(&format!("baseline from {OFFICIAL}: ")), "{progress}");
     assert_eq!(project.trained("official", "baseline").len(), 2, "another file is another baseline");
     assert_eq!(project.trained("official", "sa+mse").len(), 2, "and another teacher");
     let (code, _, error) = project.run(&[&official[..], &["--set", "boost.control=baseline-twice"]].concat());

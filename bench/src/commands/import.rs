@@ -46,7 +46,7 @@ impl Import {
         let choice = Choice { section: self.section, strip: self.strip };
         let fit = Fit::new(&source, &weights::wanted(&spec), &choice).context("file", self.weights.display())?;
         let table = fit.table().map(|table| table.markdown() + "\n").unwrap_or_default();
-        print(&(table + &fit.summary()))?;
+        print(&format!("{table}{}\n", fit.summary()))?;
         if let Some(problem) = fit.problem().filter(|_| !self.partial) {
             return Err(Error::data(problem).with("file", self.weights.display()).hint(
                 "check that input size and options of the model are those of the file; --partial keeps the model's first values",

@@ -123,7 +123,7 @@ impl Fit {
         };
         let extra = self.found.len() - self.matches();
         format!(
-            "{} of {} variables of the model fit{place}{stripped}; {extra} tensors more in the file\n",
+            "{} of {} variables of the model fit{place}{stripped}; tensors that are not used: {extra}",
             self.fitting().count(),
             self.wanted.len()
         )

@@ -37,6 +37,8 @@ pub(crate) struct Origin {
 pub(crate) struct Imported {
     pub(crate) origin: Origin,
     pub(crate) variables: Tensors,
+    /// How the file was understood.
+    pub(crate) summary: String,
 }
 
 /// Stands for the group's name in the path of weights.
@@ -53,6 +55,6 @@ impl Imported {
                 .with("file", path.display())
                 .hint(format!("`mimus import {} RUN.TOML` lists the names", path.display())));
         }
-        Ok(Self { variables: fit.read(&mut source)?, origin: fit.origin(&source) })
+        Ok(Self { variables: fit.read(&mut source)?, origin: fit.origin(&source), summary: fit.summary() })
     }
 }

@@ -81,7 +81,7 @@ fn the_weights_of_a_training_are_found_in_their_section_and_behind_their_wrapper
     let fit = Fit::new(&source, &wanted, &Choice::default()).unwrap();
     let origin = fit.origin(&source);
     assert_eq!((origin.section.as_str(), origin.stripped.as_str(), origin.sha256.len()), ("net", "module.", 64));
-    let summary = "1 of 1 variables of the model fit, in the section `net`, without `module.` before every name; 0 tensors more in the file\n";
+    let summary = "1 of 1 variables of the model fit, in the section `net`, without `module.` before every name; tensors that are not used: 0";
     assert_eq!((fit.summary().as_str(), fit.problem()), (summary, None));
     let told = Choice { section: Some("net".to_owned()), strip: Some("mod.".to_owned()) };
     let error = read(&bytes, &wanted, &told).unwrap_err();
