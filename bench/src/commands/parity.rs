@@ -50,8 +50,12 @@ impl ParityCommand {
         for extent in [&mut config.input.height, &mut config.input.width] {
             *extent = self.size.unwrap_or_else(|| 64.min(*extent));
         }
-        if self.size == Some(0) {
-            return Err(Error::config("must be 1 at least").with("option", "--size"));
+        let rules = [
+            (self.size != Some(0), "--size", "must be 1 at least"),
+            (self.tolerance >= 0.0, "--tolerance", "must be 0 or more"),
+        ];
+        if let Some((_, option, rule)) = rules.iter().find(|(holds, ..)| !holds) {
+            return Err(Error::config(*rule).with("option", option));
         }
         let registry = plugins::discover(places)?;
         let (candidates, not_available) = self.candidates(&registry, &config)?;

@@ -50,9 +50,22 @@ pub(crate) struct Finding {
 struct Worst {
     nodes: usize,
     /// Of a node alone, on the reference's operands.
-    alone: Difference,
+    alone: Largest,
     /// In the program, on the backend's own operands.
-    inside: Difference,
+    inside: Largest,
+}
+
+/// The largest of each, not necessarily of one node.
+#[derive(Clone, Copy, Default, Serialize)]
+struct Largest {
+    absolute: f64,
+    relative: f64,
+}
+
+impl Largest {
+    fn with(self, absolute: f64, relative: f64) -> Self {
+        Self { absolute: self.absolute.max(absolute), relative: self.relative.max(relative) }
+    }
 }
 
 /// A node for people.
@@ -66,10 +79,15 @@ struct First {
 }
 
 impl Worst {
-    fn add(&mut self, step: &Step<'_>) {
-        self.nodes += 1;
-        self.alone = self.alone.worse(step.local);
-        self.inside = self.inside.worse(step.inside);
+    fn of(step: &Step<'_>) -> Self {
+        let [alone, inside] = [step.local, step.inside].map(|d| Largest::default().with(d.absolute, d.relative));
+        Self { nodes: 1, alone, inside }
+    }
+
+    fn with(self, other: &Self) -> Self {
+        let alone = self.alone.with(other.alone.absolute, other.alone.relative);
+        let inside = self.inside.with(other.inside.absolute, other.inside.relative);
+        Self { nodes: self.nodes + other.nodes, alone, inside }
     }
 }
 
@@ -80,11 +98,15 @@ impl Finding {
             Ok(walked) => (walked, None),
             Err(error) => (Walked { steps: Vec::new(), results: Vec::new() }, Some(error.one_line())),
         };
-        let (mut operators, mut layers) = (BTreeMap::<_, Worst>::new(), BTreeMap::<_, Worst>::new());
-        for step in &walked.steps {
-            operators.entry(step.node.op.name().to_owned()).or_default().add(step);
-            layers.entry(step.node.label.clone()).or_default().add(step);
-        }
+        let by = |name: fn(&Node) -> &str| {
+            let mut worsts = BTreeMap::<String, Worst>::new();
+            for step in &walked.steps {
+                let worst = worsts.entry(name(step.node).to_owned()).or_default();
+                *worst = worst.with(&Worst::of(step));
+            }
+            worsts
+        };
+        let (operators, layers) = (by(|node| node.op.name()), by(|node| &node.label));
         let first = |difference: fn(&Step<'_>) -> Difference| {
             let step = walked.steps.iter().find(|step| beyond(difference(step), tolerance))?;
             Some(First::new(&case.program, step.node, difference(step)))
@@ -119,12 +141,7 @@ impl Finding {
     }
 
     fn worst(&self) -> Worst {
-        let larger = |a: Worst, b: &Worst| Worst {
-            nodes: a.nodes + b.nodes,
-            alone: a.alone.worse(b.alone),
-            inside: a.inside.worse(b.inside),
-        };
-        self.operators.values().fold(Worst::default(), larger)
+        self.operators.values().fold(Worst::default(), Worst::with)
     }
 
     fn verdict(&self) -> String {
@@ -184,6 +201,9 @@ impl Parity {
             self.tolerance,
             table.markdown()
         );
+        for (backend, operators) in self.by_backend() {
+            text += &format!("\nAll programs on {backend}:\n\n{}", worst_table("operator", &operators).markdown());
+        }
         for finding in &self.findings {
             let firsts = [("alone", &finding.first_alone), ("inside", &finding.first_inside)];
             for (how, first) in firsts {
@@ -196,6 +216,19 @@ impl Parity {
             text += &format!("\n{backend}: not available: {reason}\n");
         }
         text
+    }
+
+    /// The operators of all programs, for each backend.
+    fn by_backend(&self) -> BTreeMap<&str, BTreeMap<String, Worst>> {
+        let mut backends = BTreeMap::<&str, BTreeMap<String, Worst>>::new();
+        for finding in &self.findings {
+            let of_backend = backends.entry(&finding.backend).or_default();
+            for (op, worst) in &finding.operators {
+                let known = of_backend.entry(op.clone()).or_default();
+                *known = known.with(worst);
+            }
+        }
+        backends
     }
 
     /// `parity.md`.
@@ -227,11 +260,13 @@ fn worst_table(what: &str, worsts: &BTreeMap<String, Worst>) -> Table {
     for (name, worst) in worsts {
         let Worst { nodes, alone, inside } = worst;
         let numbers = [alone.absolute, alone.relative, inside.absolute, inside.relative].map(number);
-        table.row([name.clone(), nodes.to_string()].into_iter().chain(numbers).collect());
+        let name = if name.is_empty() { "(none)" } else { name };
+        table.row([name.to_owned(), nodes.to_string()].into_iter().chain(numbers).collect());
     }
     table
 }
 
+/// Two digits.
 fn number(x: f64) -> String {
     format!("{x:.1e}")
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::{PoisonError, RwLock};
 
 use mimus_core::plugin::{Backend, BackendRequest, Options, Session};
 use mimus_core::random::Stream;
@@ -22,6 +23,9 @@ pub(crate) const STEP: Tolerance = 2e-4;
 
 /// Threads of a session where their number does not matter.
 pub(crate) const THREADS: usize = 3;
+
+/// An engine may have one number of threads for the whole process: another one than [`THREADS`] runs alone.
+static NUMBER_OF_THREADS: RwLock<()> = RwLock::new(());
 
 /// Seed of the variables.
 const SEED: u64 = 7;
@@ -142,6 +146,10 @@ impl Program {
     }
 
     fn results(&self, target: &Target, threads: usize) -> Results {
+        let (_shared, _alone) = match threads {
+            THREADS => (Some(NUMBER_OF_THREADS.read().unwrap_or_else(PoisonError::into_inner)), None),
+            _ => (None, Some(NUMBER_OF_THREADS.write().unwrap_or_else(PoisonError::into_inner))),
+        };
         let mut session = target.open(threads);
         let program = session.load(&self.graph).unwrap();
         for variable in &self.graph.variables {
