@@ -11,7 +11,7 @@ use tch::Tensor;
 use crate::device::{Settings, channels_last, copy, to_device, to_host};
 use crate::error::{Failure, engine};
 use crate::lower::Group;
-use crate::program::{Program, Step, Update, Work};
+use crate::program::{Program, Source, Step, Update};
 
 /// Programs on one of libtorch's devices.
 pub(crate) struct TorchSession {
@@ -56,8 +56,7 @@ impl Session for TorchSession {
             }
         }
         self.settings.apply();
-        let run =
-            Run { program: ready, inputs, settings: self.settings, values: (0..ready.values).map(|_| None).collect() };
+        let run = Run { program: ready, inputs, values: (0..ready.values).map(|_| None).collect() };
         tch::no_grad(|| run.all(&mut self.variables))
     }
 }
@@ -66,7 +65,6 @@ impl Session for TorchSession {
 struct Run<'a> {
     program: &'a Program,
     inputs: Vec<&'a HostTensor>,
-    settings: Settings,
     values: Vec<Option<Tensor>>,
 }
 
@@ -103,14 +101,15 @@ impl Run<'_> {
     }
 
     fn step(&mut self, step: &Step, variables: &Variables<Option<Tensor>>) -> Result<Vec<Tensor>, Failure> {
-        let found = match &step.work {
-            Work::Input(i) => {
-                let tensor = to_device(self.inputs[*i], self.settings.device)?;
-                if self.settings.channels_last { channels_last(tensor)? } else { tensor }
+        let found = match &step.source {
+            Source::Input(i) => {
+                let settings = self.program.settings;
+                let tensor = to_device(self.inputs[*i], settings.device)?;
+                if settings.channels_last() { channels_last(&tensor)? } else { tensor }
             }
-            Work::Variable(i) => variable(variables, *i)?,
-            Work::Constant(tensor) => tensor.shallow_clone(),
-            Work::Computed(kernel) => {
+            Source::Variable(i) => variable(variables, *i)?,
+            Source::Constant(tensor) => tensor.shallow_clone(),
+            Source::Computed(kernel) => {
                 let mut operands = Vec::with_capacity(step.inputs.len());
                 for (value, _) in &step.inputs {
                     operands.push(self.value(*value)?.shallow_clone());
