@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use mimus_core::graph::Graph;
+use mimus_core::native;
 use mimus_core::plugin::{BackendRequest, DeviceInfo, OptionSpec};
 use mimus_core::{Dtype, Error, HostData, HostTensor, Op, Result, ValueType};
 use tch::{Device, Kind, TchError, Tensor};
@@ -13,7 +14,10 @@ use crate::ffi;
 /// The device that is always there.
 const CPU: &str = "cpu";
 
-/// Where libtorch's CUDA half lies, below the folder of the half that is loaded.
+/// The engine's name among the native libraries.
+const LIBRARY: &str = "torch";
+
+/// Where its CUDA half lies, below its folder of libraries.
 const CUDA_LIBRARY: &str = "cuda/libtorch_cuda.so";
 
 /// How exactly convolutions and matrix products are computed; everything else is f32.
@@ -135,13 +139,9 @@ impl Settings {
     }
 }
 
-/// The file of libtorch's CUDA half that belongs to the half that is loaded, if it is installed.
+/// The file of libtorch's CUDA half, if it is installed.
 fn cuda_library() -> Result<Option<PathBuf>> {
-    let maps = std::path::Path::new("/proc/self/maps");
-    let text = std::fs::read_to_string(maps).map_err(|error| Error::io("cannot read", maps, &error))?;
-    let loaded = text.lines().filter_map(|line| line.find('/').map(|at| PathBuf::from(&line[at..])));
-    let mut loaded = loaded.filter(|path| path.file_name().is_some_and(|name| name == "libtorch_cpu.so"));
-    Ok(loaded.find_map(|path| path.parent().map(|folder| folder.join(CUDA_LIBRARY))).filter(|path| path.exists()))
+    Ok(native::find(LIBRARY)?.map(|found| found.path(CUDA_LIBRARY)).filter(|path| path.exists()))
 }
 
 /// The number of GPUs, after opening libtorch's CUDA half if it is installed.
