@@ -33,19 +33,18 @@ fn is_view(work: Work<'_>) -> bool {
 }
 
 impl Lifetimes {
-    /// Those of a program; `kept` are the values that are read after the last task.
-    pub(crate) fn new(graph: &Graph, tasks: &[Task<'_>], kept: &[ValueId]) -> Self {
+    /// Those of a program; `kept` are the values that are read after the last task, `fixed` says of each value whether it outlives the run.
+    pub(crate) fn new(graph: &Graph, tasks: &[Task<'_>], kept: &[ValueId], mut fixed: Vec<bool>) -> Self {
         let n = graph.values.len();
         let mut owner: Vec<usize> = (0..n).collect();
         let mut last_read = vec![0; n];
-        let mut fixed = vec![false; n];
         for (i, task) in tasks.iter().enumerate() {
             task.inputs.iter().for_each(|value| last_read[value.index()] = i);
             let op = if let Work::Op(op) = task.work { Some(op) } else { None };
             let outlives = matches!(op, Some(Op::Variable { .. } | Op::Constant { .. } | Op::Fill { .. }));
             for output in &task.outputs {
                 last_read[output.index()] = i;
-                fixed[output.index()] = outlives || matches!(op, Some(Op::Broadcast { .. }));
+                fixed[output.index()] |= outlives || matches!(op, Some(Op::Broadcast { .. }));
             }
             if is_view(task.work) {
                 let (from, to) = (task.inputs[0].index(), task.outputs[0].index());

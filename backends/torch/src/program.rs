@@ -9,7 +9,7 @@ use tch::Tensor;
 
 use crate::device::{Settings, to_device};
 use crate::error::{Location, engine};
-use crate::fuse::{self, Task};
+use crate::fuse::{self, Task, Work};
 use crate::lifetime::Lifetimes;
 use crate::lower::{Adam, Kernel, Site, lower};
 
@@ -55,6 +55,10 @@ pub(crate) struct Update {
 pub(crate) struct Program {
     pub(crate) settings: Settings,
     pub(crate) steps: Vec<Step>,
+    /// The first steps, as many, read constants and variables alone, and the program writes no variable.
+    pub(crate) prepared: usize,
+    /// Values of those steps that are the filters of convolutions and nothing else.
+    pub(crate) filters: Vec<usize>,
     pub(crate) values: usize,
     pub(crate) inputs: Vec<Read>,
     pub(crate) variables: Vec<Read>,
@@ -73,6 +77,8 @@ impl Program {
         let mut program = Self {
             settings,
             steps: Vec::new(),
+            prepared: 0,
+            filters: Vec::new(),
             values: graph.values.len(),
             inputs: Vec::new(),
             variables: Vec::new(),
@@ -94,7 +100,11 @@ impl Program {
         kept.extend(graph.assignments.iter().map(|named| named.value).filter(|value| stays(*value)));
         let mut tasks = fuse::tasks(graph, settings.fuses_activations());
         tasks.retain(|task| !in_place[task.node]);
-        let lifetimes = Lifetimes::new(graph, &tasks, &kept);
+        let fixed = fixed_values(graph, &tasks);
+        tasks.sort_by_key(|task| !fixed[task.outputs[0].index()]);
+        program.prepared = tasks.iter().take_while(|task| fixed[task.outputs[0].index()]).count();
+        program.filters = filters(&tasks, &fixed, &kept);
+        let lifetimes = Lifetimes::new(graph, &tasks, &kept, fixed);
         for (i, task) in tasks.iter().enumerate() {
             let node = &graph.nodes[task.node];
             let source = program.source(graph, task, &lifetimes.free(graph, task, i), &number, settings)?;
@@ -184,4 +194,35 @@ fn in_place_updates(graph: &Graph) -> Vec<bool> {
             && [0, 2, 3].iter().zip(&node.outputs).all(|(i, result)| goes_back(node.inputs[*i], *result))
     };
     graph.nodes.iter().map(is_in_place).collect()
+}
+
+/// For every value whether it stays the same until the host writes a variable.
+fn fixed_values(graph: &Graph, tasks: &[Task<'_>]) -> Vec<bool> {
+    let mut fixed = vec![false; graph.values.len()];
+    if !graph.assignments.is_empty() {
+        return fixed;
+    }
+    for task in tasks {
+        let is_fixed = match graph.nodes[task.node].op {
+            Op::Input { .. } => false,
+            _ => task.inputs.iter().all(|value| fixed[value.index()]),
+        };
+        task.outputs.iter().for_each(|value| fixed[value.index()] = is_fixed);
+    }
+    fixed
+}
+
+/// The fixed values that convolutions read as filters and nobody reads otherwise.
+fn filters(tasks: &[Task<'_>], fixed: &[bool], kept: &[ValueId]) -> Vec<usize> {
+    let mut filters = vec![false; fixed.len()];
+    let mut others = vec![false; fixed.len()];
+    for task in tasks {
+        let convolves = matches!(task.work, Work::Op(Op::Conv { .. } | Op::ConvTranspose { .. }) | Work::Activated(..));
+        for (i, value) in task.inputs.iter().enumerate() {
+            let of = if convolves && i == 1 { &mut filters } else { &mut others };
+            of[value.index()] = true;
+        }
+    }
+    kept.iter().for_each(|value| others[value.index()] = true);
+    (0..fixed.len()).filter(|value| fixed[*value] && filters[*value] && !others[*value]).collect()
 }

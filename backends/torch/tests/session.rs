@@ -112,8 +112,8 @@ fn a_step_in_place_changes_neither_outputs_nor_other_variables() {
     let id = session.load(&b.finish()).unwrap();
     let start = HostTensor::f32([4], vec![1.0, 2.0, 3.0, 4.0]).unwrap();
     session.write("p", &start).unwrap();
-    for name in ["m", "v"] {
-        session.write(name, &HostTensor::f32([4], vec![0.0; 4]).unwrap()).unwrap();
+    for (name, shape) in [("m", vec![4]), ("v", vec![4]), ("old", vec![2, 2]), ("half", vec![2])] {
+        session.write(name, &HostTensor::full(&ValueType::f32(shape), 0.0)).unwrap();
     }
     let before = session.run(id, &Inputs::new()).unwrap().remove(0);
     assert_eq!(before.as_f32().unwrap(), start.as_f32().unwrap());
@@ -148,4 +148,28 @@ fn a_failed_run_leaves_parameters_that_are_stepped_in_place_alone() {
     assert_eq!(session.read("p").unwrap(), ones);
     run(&mut *session, 3).unwrap();
     assert_ne!(session.read("p").unwrap(), ones);
+}
+
+#[test]
+fn what_was_computed_from_variables_alone_follows_them() {
+    let mut b = Builder::new("prepared");
+    let x = b.input("x", ValueType::f32([1, 2, 3, 3])).unwrap();
+    let w = b.parameter("w", [2, 2, 1, 1], Init::ONES).unwrap();
+    let twice = b.add(w, w).unwrap();
+    let conv = Op::Conv { stride: vec![1, 1], padding: vec![0, 0], dilation: vec![1, 1], groups: 1 };
+    let y = b.node(conv, &[x, twice]).unwrap();
+    let y = b.relu(y).unwrap();
+    b.output("y", y).unwrap();
+    b.output("twice", twice).unwrap();
+    let mut session = open(&[]);
+    let id = session.load(&b.finish()).unwrap();
+    let inputs = BTreeMap::from([("x".to_owned(), HostTensor::full(&ValueType::f32([1, 2, 3, 3]), 1.0))]);
+    for value in [1.0, 1.0, 3.0] {
+        session.write("w", &HostTensor::full(&ValueType::f32([2, 2, 1, 1]), value)).unwrap();
+        for _ in 0..2 {
+            let results = session.run(id, &inputs).unwrap();
+            assert_eq!(results[0], HostTensor::full(&ValueType::f32([1, 2, 3, 3]), 4.0 * value));
+            assert_eq!(results[1], HostTensor::full(&ValueType::f32([2, 2, 1, 1]), 2.0 * value));
+        }
+    }
 }
