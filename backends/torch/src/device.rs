@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use mimus_core::graph::Graph;
+use mimus_core::native;
 use mimus_core::plugin::{BackendRequest, DeviceInfo, OptionSpec};
-use mimus_core::{Dtype, Error, HostData, HostTensor, Result, ValueType};
+use mimus_core::{Dtype, Error, HostData, HostTensor, Op, Result, ValueType};
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::error::engine;
@@ -12,7 +14,10 @@ use crate::ffi;
 /// The device that is always there.
 const CPU: &str = "cpu";
 
-/// Where libtorch's CUDA half lies, below the folder of the half that is loaded.
+/// The engine's name among the native libraries.
+const LIBRARY: &str = "torch";
+
+/// Where its CUDA half lies, below its folder of libraries.
 const CUDA_LIBRARY: &str = "cuda/libtorch_cuda.so";
 
 /// How exactly convolutions and matrix products are computed; everything else is f32.
@@ -42,15 +47,31 @@ impl Precision {
 pub(crate) struct Settings {
     pub(crate) device: Device,
     pub(crate) precision: Precision,
-    /// Images are held with their channels side by side.
-    pub(crate) channels_last: bool,
+    pub(crate) layout: Layout,
     pub(crate) threads: i32,
+}
+
+/// How images are held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// As fits the program.
+    Auto,
+    /// With the channels of a place side by side.
+    ChannelsLast,
+    /// As the host's tensors are.
+    RowMajor,
 }
 
 /// The options that the backend understands.
 pub(crate) fn options() -> [OptionSpec; 2] {
     [
-        OptionSpec::bool("channels_last", false, "hold images with the channels of a pixel side by side"),
+        OptionSpec::choice(
+            "channels_last",
+            "auto",
+            &["auto", "yes", "no"],
+            "hold images with the channels of a pixel side by side: if nothing is trained, always, never; faster, but the gradients \
+             of batch norm lose digits by it",
+        ),
         OptionSpec::choice(
             "precision",
             "f32",
@@ -80,7 +101,35 @@ impl Settings {
                 .with("key", "precision")
                 .hint("use \"f32\" or \"bf16\", or a GPU"));
         }
-        Ok(Self { device, precision, channels_last: request.options.bool("channels_last")?, threads })
+        let layout = match request.options.text("channels_last")? {
+            "yes" => Layout::ChannelsLast,
+            "no" => Layout::RowMajor,
+            _ => Layout::Auto,
+        };
+        Ok(Self { device, precision, layout, threads })
+    }
+
+    /// The settings for a program, its layout decided.
+    ///
+    /// The engine's gradients of batch norm with channels side by side add up one number after another and lose digits by that.
+    pub(crate) fn decided(self, program: &Graph) -> Self {
+        let trains = program.nodes.iter().any(|node| matches!(node.op, Op::BatchNormTrainGrad { .. }));
+        let layout = match self.layout {
+            Layout::Auto if trains => Layout::RowMajor,
+            Layout::Auto => Layout::ChannelsLast,
+            asked => asked,
+        };
+        Self { layout, ..self }
+    }
+
+    /// Whether images are held with the channels of a place side by side.
+    pub(crate) fn channels_last(&self) -> bool {
+        self.layout == Layout::ChannelsLast
+    }
+
+    /// Whether the engine has convolutions that end with a function of their output, and gains by them.
+    pub(crate) fn fuses_activations(&self) -> bool {
+        self.device == Device::Cpu && self.precision == Precision::F32 && self.channels_last()
     }
 
     /// Makes the switches of the process, which all its sessions share, those of this session.
@@ -90,13 +139,9 @@ impl Settings {
     }
 }
 
-/// The file of libtorch's CUDA half that belongs to the half that is loaded, if it is installed.
+/// The file of libtorch's CUDA half, if it is installed.
 fn cuda_library() -> Result<Option<PathBuf>> {
-    let maps = std::path::Path::new("/proc/self/maps");
-    let text = std::fs::read_to_string(maps).map_err(|error| Error::io("cannot read", maps, &error))?;
-    let loaded = text.lines().filter_map(|line| line.find('/').map(|at| PathBuf::from(&line[at..])));
-    let mut loaded = loaded.filter(|path| path.file_name().is_some_and(|name| name == "libtorch_cpu.so"));
-    Ok(loaded.find_map(|path| path.parent().map(|folder| folder.join(CUDA_LIBRARY))).filter(|path| path.exists()))
+    Ok(native::find(LIBRARY)?.map(|found| found.path(CUDA_LIBRARY)).filter(|path| path.exists()))
 }
 
 /// The number of GPUs, after opening libtorch's CUDA half if it is installed.
@@ -179,11 +224,11 @@ pub(crate) fn to_host(tensor: &Tensor, ty: &ValueType) -> Result<HostTensor> {
     }
 }
 
-/// Images with the channels of a pixel side by side; anything else unchanged.
-pub(crate) fn channels_last(x: Tensor) -> std::result::Result<Tensor, TchError> {
-    match (x.f_kind()?, x.dim()) {
-        (Kind::Float, 4) => x.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2]),
-        (Kind::Float, 5) => x.f_permute([0, 2, 3, 4, 1])?.f_contiguous()?.f_permute([0, 4, 1, 2, 3]),
-        _ => Ok(x),
+/// Images and their filters with the channels of a place side by side; anything else unchanged.
+pub(crate) fn channels_last(x: &Tensor) -> std::result::Result<Tensor, TchError> {
+    match x.dim() {
+        4 => x.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2]),
+        5 => x.f_permute([0, 2, 3, 4, 1])?.f_contiguous()?.f_permute([0, 4, 1, 2, 3]),
+        _ => Ok(x.shallow_clone()),
     }
 }

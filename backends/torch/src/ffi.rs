@@ -44,6 +44,42 @@ unsafe extern "C" {
     fn torch_call_dispatcher(name: *const c_char, overload: *const c_char, stack: *mut u64, version: u64) -> i32;
     fn torch_new_list_reserve_size(size: usize, list: *mut List) -> i32;
     fn torch_list_push_back(list: List, element: u64) -> i32;
+    fn aoti_torch_cpu_mkldnn__convolution_pointwise(
+        x: *const c_void,
+        weight: *const c_void,
+        bias: *const *const c_void,
+        padding: *const i64,
+        padding_len: i64,
+        stride: *const i64,
+        stride_len: i64,
+        dilation: *const i64,
+        dilation_len: i64,
+        groups: i64,
+        function: *const c_char,
+        numbers: *const *const f64,
+        numbers_len: i64,
+        algorithm: *const *const c_char,
+        result: *mut *mut c_void,
+    ) -> i32;
+    fn aoti_torch_cpu_mkldnn__convolution_transpose_pointwise(
+        x: *const c_void,
+        weight: *const c_void,
+        bias: *const *const c_void,
+        padding: *const i64,
+        padding_len: i64,
+        output_padding: *const i64,
+        output_padding_len: i64,
+        stride: *const i64,
+        stride_len: i64,
+        dilation: *const i64,
+        dilation_len: i64,
+        groups: i64,
+        function: *const c_char,
+        numbers: *const *const f64,
+        numbers_len: i64,
+        algorithm: *const *const c_char,
+        result: *mut *mut c_void,
+    ) -> i32;
     #[link_name = "_ZN2at13globalContextEv"]
     fn global_context() -> *mut c_void;
     #[link_name = "_ZN2at7Context17setAllowTF32CuDNNEb"]
@@ -135,6 +171,85 @@ fn optional(word: u64) -> Result<u64, TchError> {
     // SAFETY: `place` points to memory of that size and alignment.
     unsafe { place.write(word) };
     Ok(place as u64)
+}
+
+/// Attributes of a convolution, or, with output padding, of a transposed one.
+pub(crate) struct Convolution<'a> {
+    pub(crate) stride: &'a [i64],
+    pub(crate) padding: &'a [i64],
+    pub(crate) dilation: &'a [i64],
+    pub(crate) output_padding: Option<&'a [i64]>,
+    pub(crate) groups: i64,
+}
+
+impl Convolution<'_> {
+    /// The convolution on the CPU, through a function that the engine knows by name, with its numbers.
+    ///
+    /// # Errors
+    /// If the engine refuses.
+    pub(crate) fn activated(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        function: &CStr,
+        numbers: &[f64],
+    ) -> Result<Tensor, TchError> {
+        let length = |list: &[i64]| list.len() as i64;
+        let (x, weight) = (x.as_ptr().cast::<c_void>(), weight.as_ptr().cast::<c_void>());
+        let bias = bias.map(|bias| bias.as_ptr().cast::<c_void>());
+        let bias = bias.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        let numbers: Vec<*const f64> = numbers.iter().map(std::ptr::from_ref).collect();
+        let (numbers, count) = (numbers.as_ptr(), numbers.len() as i64);
+        let no_algorithm = c"".as_ptr();
+        let algorithm = &raw const no_algorithm;
+        let mut result = std::ptr::null_mut();
+        let Self { stride, padding, dilation, output_padding, groups } = self;
+        // SAFETY: handles and lists live until the call returns and are only read; an optional is a pointer that may be null; the
+        // result is a new tensor of ours.
+        let status = unsafe {
+            match output_padding {
+                None => aoti_torch_cpu_mkldnn__convolution_pointwise(
+                    x,
+                    weight,
+                    bias,
+                    padding.as_ptr(),
+                    length(padding),
+                    stride.as_ptr(),
+                    length(stride),
+                    dilation.as_ptr(),
+                    length(dilation),
+                    *groups,
+                    function.as_ptr(),
+                    numbers,
+                    count,
+                    algorithm,
+                    &raw mut result,
+                ),
+                Some(output_padding) => aoti_torch_cpu_mkldnn__convolution_transpose_pointwise(
+                    x,
+                    weight,
+                    bias,
+                    padding.as_ptr(),
+                    length(padding),
+                    output_padding.as_ptr(),
+                    length(output_padding),
+                    stride.as_ptr(),
+                    length(stride),
+                    dilation.as_ptr(),
+                    length(dilation),
+                    *groups,
+                    function.as_ptr(),
+                    numbers,
+                    count,
+                    algorithm,
+                    &raw mut result,
+                ),
+            }
+        };
+        // SAFETY: as above.
+        if status == 0 { Ok(unsafe { Tensor::from_ptr(result.cast()) }) } else { Err(failed("the convolution")) }
+    }
 }
 
 /// Chooses, for the whole process, whether a GPU may round factors to TF32; its convolutions always take deterministic algorithms.

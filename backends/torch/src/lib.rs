@@ -7,6 +7,7 @@
 mod device;
 mod error;
 mod ffi;
+mod fuse;
 mod lifetime;
 mod lower;
 mod program;

@@ -9,11 +9,12 @@ use tch::Tensor;
 
 use crate::device::{Settings, to_device};
 use crate::error::{Location, engine};
+use crate::fuse::{self, Task, Work};
 use crate::lifetime::Lifetimes;
 use crate::lower::{Adam, Kernel, Site, lower};
 
 /// Where a value comes from.
-pub(crate) enum Work {
+pub(crate) enum Source {
     /// The host's tensor of this number.
     Input(usize),
     /// The variable of this number.
@@ -22,9 +23,9 @@ pub(crate) enum Work {
     Computed(Kernel),
 }
 
-/// One node.
+/// One task.
 pub(crate) struct Step {
-    pub(crate) work: Work,
+    pub(crate) source: Source,
     /// Values read, and whether for the last time.
     pub(crate) inputs: Vec<(usize, bool)>,
     /// Values made; `None` for those that nobody reads.
@@ -52,7 +53,12 @@ pub(crate) struct Update {
 
 /// A program ready to run.
 pub(crate) struct Program {
+    pub(crate) settings: Settings,
     pub(crate) steps: Vec<Step>,
+    /// The first steps, as many, read constants and variables alone, and the program writes no variable.
+    pub(crate) prepared: usize,
+    /// Values of those steps that are the filters of convolutions and nothing else.
+    pub(crate) filters: Vec<usize>,
     pub(crate) values: usize,
     pub(crate) inputs: Vec<Read>,
     pub(crate) variables: Vec<Read>,
@@ -67,8 +73,12 @@ impl Program {
     /// # Errors
     /// If the engine has no memory for the constants.
     pub(crate) fn new(graph: &Graph, numbers: &BTreeMap<String, usize>, settings: Settings) -> Result<Self> {
+        let settings = settings.decided(graph);
         let mut program = Self {
+            settings,
             steps: Vec::new(),
+            prepared: 0,
+            filters: Vec::new(),
             values: graph.values.len(),
             inputs: Vec::new(),
             variables: Vec::new(),
@@ -88,13 +98,20 @@ impl Program {
         }
         let stays = |value: ValueId| !in_place[graph.values[value.index()].node];
         kept.extend(graph.assignments.iter().map(|named| named.value).filter(|value| stays(*value)));
-        let lifetimes = Lifetimes::new(graph, &kept);
-        for (i, node) in graph.nodes.iter().enumerate().filter(|(i, _)| !in_place[*i]) {
-            let work = program.work(graph, i, &lifetimes, &number, settings)?;
-            let inputs = node.inputs.iter().map(|value| (value.index(), lifetimes.ends(*value, i))).collect();
-            let outputs = node.outputs.iter().map(|v| (!lifetimes.ends(*v, i)).then_some(v.index())).collect();
-            let location = Location::new(node, &node.inputs.iter().map(|v| graph.ty(*v)).collect::<Vec<_>>());
-            program.steps.push(Step { work, inputs, outputs, location });
+        let mut tasks = fuse::tasks(graph, settings.fuses_activations());
+        tasks.retain(|task| !in_place[task.node]);
+        let fixed = fixed_values(graph, &tasks);
+        tasks.sort_by_key(|task| !fixed[task.outputs[0].index()]);
+        program.prepared = tasks.iter().take_while(|task| fixed[task.outputs[0].index()]).count();
+        program.filters = filters(&tasks, &fixed, &kept);
+        let lifetimes = Lifetimes::new(graph, &tasks, &kept, fixed);
+        for (i, task) in tasks.iter().enumerate() {
+            let node = &graph.nodes[task.node];
+            let source = program.source(graph, task, &lifetimes.free(graph, task, i), &number, settings)?;
+            let inputs = task.inputs.iter().map(|value| (value.index(), lifetimes.ends(*value, i))).collect();
+            let outputs = task.outputs.iter().map(|v| (!lifetimes.ends(*v, i)).then_some(v.index())).collect();
+            let location = Location::new(node, &task.inputs.iter().map(|v| graph.ty(*v)).collect::<Vec<_>>());
+            program.steps.push(Step { source, inputs, outputs, location });
         }
         for (i, named) in graph.assignments.iter().enumerate().filter(|(_, named)| stays(named.value)) {
             let twice = graph.assignments[..i].iter().any(|other| other.value == named.value);
@@ -105,38 +122,37 @@ impl Program {
         Ok(program)
     }
 
-    fn work(
+    fn source(
         &mut self,
         graph: &Graph,
-        i: usize,
-        lifetimes: &Lifetimes,
+        task: &Task<'_>,
+        free: &[bool],
         number: &impl Fn(&str) -> Result<usize>,
         settings: Settings,
-    ) -> Result<Work> {
-        let node = &graph.nodes[i];
+    ) -> Result<Source> {
+        let node = &graph.nodes[task.node];
         let constant = |value: &HostTensor| to_device(value, settings.device).map_err(|error| engine(&error));
         Ok(match &node.op {
             Op::Input { name, .. } => {
                 self.inputs.push(Read::new(graph, node, name));
-                Work::Input(self.inputs.len() - 1)
+                Source::Input(self.inputs.len() - 1)
             }
             Op::Variable { name, .. } => {
                 self.variables.push(Read::new(graph, node, name));
-                Work::Variable(number(name)?)
+                Source::Variable(number(name)?)
             }
-            Op::Constant { value } => Work::Constant(constant(value)?),
+            Op::Constant { value } => Source::Constant(constant(value)?),
             Op::Fill { dtype, shape, value } => {
                 // One element, seen everywhere.
                 let element = constant(&HostTensor::full(&ValueType::new(*dtype, []), *value))?;
                 let everywhere = element.f_expand(crate::lower::extents(shape), false);
-                Work::Constant(everywhere.map_err(|error| engine(&error))?)
+                Source::Constant(everywhere.map_err(|error| engine(&error))?)
             }
             op => {
                 let types = |values: &[ValueId]| values.iter().map(|value| graph.ty(*value)).collect::<Vec<_>>();
-                let free = lifetimes.free(graph, i);
-                let site = Site { inputs: &types(&node.inputs), outputs: &types(&node.outputs), free: &free, settings };
-                let kernel = lower(op, site);
-                Work::Computed(kernel.ok_or_else(|| Error::graph(format!("{} is a source", op.name())))?)
+                let site = Site { inputs: &types(&task.inputs), outputs: &types(&task.outputs), free, settings };
+                let kernel = lower(task.work, site);
+                Source::Computed(kernel.ok_or_else(|| Error::graph(format!("{} is a source", op.name())))?)
             }
         })
     }
@@ -178,4 +194,35 @@ fn in_place_updates(graph: &Graph) -> Vec<bool> {
             && [0, 2, 3].iter().zip(&node.outputs).all(|(i, result)| goes_back(node.inputs[*i], *result))
     };
     graph.nodes.iter().map(is_in_place).collect()
+}
+
+/// For every value whether it stays the same until the host writes a variable.
+fn fixed_values(graph: &Graph, tasks: &[Task<'_>]) -> Vec<bool> {
+    let mut fixed = vec![false; graph.values.len()];
+    if !graph.assignments.is_empty() {
+        return fixed;
+    }
+    for task in tasks {
+        let is_fixed = match graph.nodes[task.node].op {
+            Op::Input { .. } => false,
+            _ => task.inputs.iter().all(|value| fixed[value.index()]),
+        };
+        task.outputs.iter().for_each(|value| fixed[value.index()] = is_fixed);
+    }
+    fixed
+}
+
+/// The fixed values that convolutions read as filters and nobody reads otherwise.
+fn filters(tasks: &[Task<'_>], fixed: &[bool], kept: &[ValueId]) -> Vec<usize> {
+    let mut filters = vec![false; fixed.len()];
+    let mut others = vec![false; fixed.len()];
+    for task in tasks {
+        let convolves = matches!(task.work, Work::Op(Op::Conv { .. } | Op::ConvTranspose { .. }) | Work::Activated(..));
+        for (i, value) in task.inputs.iter().enumerate() {
+            let of = if convolves && i == 1 { &mut filters } else { &mut others };
+            of[value.index()] = true;
+        }
+    }
+    kept.iter().for_each(|value| others[value.index()] = true);
+    (0..fixed.len()).filter(|value| fixed[*value] && filters[*value] && !others[*value]).collect()
 }

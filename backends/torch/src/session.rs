@@ -11,18 +11,32 @@ use tch::Tensor;
 use crate::device::{Settings, channels_last, copy, to_device, to_host};
 use crate::error::{Failure, engine};
 use crate::lower::Group;
-use crate::program::{Program, Step, Update, Work};
+use crate::program::{Program, Source, Step, Update};
 
 /// Programs on one of libtorch's devices.
 pub(crate) struct TorchSession {
     settings: Settings,
     variables: Variables<Option<Tensor>>,
-    programs: Vec<Program>,
+    /// How often variables were written, by the host or by programs.
+    writes: u64,
+    programs: Vec<Loaded>,
+}
+
+/// A program and what it computed from variables alone.
+struct Loaded {
+    program: Program,
+    prepared: Option<Prepared>,
+}
+
+/// Values that hold as long as no variable is written.
+struct Prepared {
+    writes: u64,
+    values: Vec<(usize, Tensor)>,
 }
 
 impl TorchSession {
     pub(crate) fn new(settings: Settings) -> Self {
-        Self { settings, variables: Variables::default(), programs: Vec::new() }
+        Self { settings, variables: Variables::default(), writes: 0, programs: Vec::new() }
     }
 }
 
@@ -30,14 +44,15 @@ impl Session for TorchSession {
     fn load(&mut self, program: &Graph) -> Result<ProgramId> {
         self.settings.apply();
         self.variables.declare(program)?;
-        let ready = Program::new(program, &self.variables.numbers, self.settings).context("graph", &program.name)?;
-        self.programs.push(ready);
+        let program = Program::new(program, &self.variables.numbers, self.settings).context("graph", &program.name)?;
+        self.programs.push(Loaded { program, prepared: None });
         Ok(ProgramId(self.programs.len() as u64 - 1))
     }
 
     fn write(&mut self, variable: &str, value: &HostTensor) -> Result<()> {
         let state = self.variables.accept(variable, value)?;
         *state = Some(to_device(value, self.settings.device).map_err(|error| engine(&error))?);
+        self.writes += 1;
         Ok(())
     }
 
@@ -47,18 +62,30 @@ impl Session for TorchSession {
     }
 
     fn run(&mut self, program: ProgramId, inputs: &BTreeMap<String, HostTensor>) -> Result<Vec<HostTensor>> {
-        let ready = usize::try_from(program.0).ok().and_then(|i| self.programs.get(i));
-        let ready = ready.ok_or_else(|| Error::backend(format!("there is no program number {}", program.0)))?;
-        let inputs = bind(&ready.inputs, inputs)?;
-        for read in &ready.variables {
+        let loaded = usize::try_from(program.0).ok().and_then(|i| self.programs.get_mut(i));
+        let loaded = loaded.ok_or_else(|| Error::backend(format!("there is no program number {}", program.0)))?;
+        let program = &loaded.program;
+        let inputs = bind(&program.inputs, inputs)?;
+        for read in &program.variables {
             if self.variables.find(&read.name)?.state.is_none() {
                 return Err(located(no_value(&read.name), "variable", &read.label));
             }
         }
         self.settings.apply();
-        let run =
-            Run { program: ready, inputs, settings: self.settings, values: (0..ready.values).map(|_| None).collect() };
-        tch::no_grad(|| run.all(&mut self.variables))
+        let mut run = Run { program, inputs, values: (0..program.values).map(|_| None).collect() };
+        tch::no_grad(|| {
+            let known = loaded.prepared.take().filter(|prepared| prepared.writes == self.writes);
+            let known = match known {
+                Some(known) => known,
+                None => Prepared { writes: self.writes, values: run.prepare(&self.variables)? },
+            };
+            let known = loaded.prepared.insert(known);
+            known.values.iter().for_each(|(value, tensor)| run.values[*value] = Some(tensor.shallow_clone()));
+            if !program.assignments.is_empty() || !program.updates.is_empty() {
+                self.writes += 1;
+            }
+            run.all(&mut self.variables)
+        })
     }
 }
 
@@ -66,14 +93,26 @@ impl Session for TorchSession {
 struct Run<'a> {
     program: &'a Program,
     inputs: Vec<&'a HostTensor>,
-    settings: Settings,
     values: Vec<Option<Tensor>>,
 }
 
 impl Run<'_> {
-    fn all(mut self, variables: &mut Variables<Option<Tensor>>) -> Result<Vec<HostTensor>> {
+    /// Runs the steps that need nothing but variables, and gives what the others need of them.
+    fn prepare(&mut self, variables: &Variables<Option<Tensor>>) -> Result<Vec<(usize, Tensor)>> {
         let program = self.program;
-        for step in &program.steps {
+        self.steps(&program.steps[..program.prepared], variables)?;
+        if program.settings.channels_last() {
+            for filter in &program.filters {
+                let packed = channels_last(self.value(*filter)?);
+                self.values[*filter] = Some(packed.map_err(|error| engine(&error))?);
+            }
+        }
+        let values = self.values.iter_mut().enumerate();
+        Ok(values.filter_map(|(value, tensor)| tensor.take().map(|tensor| (value, tensor))).collect())
+    }
+
+    fn steps(&mut self, steps: &[Step], variables: &Variables<Option<Tensor>>) -> Result<()> {
+        for step in steps {
             let results = self.step(step, variables).map_err(|failure| step.location.error(failure))?;
             for (place, result) in step.outputs.iter().zip(results) {
                 if let Some(value) = place {
@@ -81,6 +120,13 @@ impl Run<'_> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Runs the other steps and what is done at the end.
+    fn all(mut self, variables: &mut Variables<Option<Tensor>>) -> Result<Vec<HostTensor>> {
+        let program = self.program;
+        self.steps(&program.steps[program.prepared..], variables)?;
         let outputs = program.outputs.iter().map(|(value, ty)| to_host(self.value(*value)?, ty));
         let outputs = outputs.collect::<Result<Vec<_>>>()?;
         let mut assigned = Vec::new();
@@ -103,14 +149,15 @@ impl Run<'_> {
     }
 
     fn step(&mut self, step: &Step, variables: &Variables<Option<Tensor>>) -> Result<Vec<Tensor>, Failure> {
-        let found = match &step.work {
-            Work::Input(i) => {
-                let tensor = to_device(self.inputs[*i], self.settings.device)?;
-                if self.settings.channels_last { channels_last(tensor)? } else { tensor }
+        let found = match &step.source {
+            Source::Input(i) => {
+                let settings = self.program.settings;
+                let tensor = to_device(self.inputs[*i], settings.device)?;
+                if settings.channels_last() { channels_last(&tensor)? } else { tensor }
             }
-            Work::Variable(i) => variable(variables, *i)?,
-            Work::Constant(tensor) => tensor.shallow_clone(),
-            Work::Computed(kernel) => {
+            Source::Variable(i) => variable(variables, *i)?,
+            Source::Constant(tensor) => tensor.shallow_clone(),
+            Source::Computed(kernel) => {
                 let mut operands = Vec::with_capacity(step.inputs.len());
                 for (value, _) in &step.inputs {
                     operands.push(self.value(*value)?.shallow_clone());

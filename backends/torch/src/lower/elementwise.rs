@@ -22,6 +22,15 @@ fn leaky_relu(slope: f64, site: Site<'_>) -> Kernel {
     }
 }
 
+/// `dy` where the second operand is above 0, else `slope * dy`.
+pub(super) fn rectifier_gradient(slope: f64, site: Site<'_>) -> Kernel {
+    if site.is_free(0) {
+        one(move |x| x[1].f_leaky_relu_backward_grad_input(&x[0], &x[0], slope, false))
+    } else {
+        one(move |x| x[1].f_leaky_relu_backward(&x[0], slope, false))
+    }
+}
+
 pub(super) fn unary(op: &Op, site: Site<'_>) -> Kernel {
     match *op {
         Op::Neg {} => in_place_if_free(site, Tensor::f_neg, Tensor::f_neg_),

@@ -16,6 +16,7 @@ use tch::{TchError, Tensor};
 
 use crate::device::Settings;
 use crate::error::Failure;
+use crate::fuse::Work;
 pub(crate) use optimizer::{Adam, Group};
 
 /// What a kernel gives back.
@@ -60,8 +61,16 @@ fn one(compute: impl Fn(Vec<Tensor>) -> Result<Tensor, TchError> + Send + 'stati
     Box::new(move |operands| Ok(vec![compute(operands)?]))
 }
 
-/// Lowers a node that is no source; `None` for a source.
-pub(crate) fn lower(op: &Op, site: Site<'_>) -> Option<Kernel> {
+/// Lowers a task; `None` for a source.
+pub(crate) fn lower(work: Work<'_>, site: Site<'_>) -> Option<Kernel> {
+    match work {
+        Work::Op(op) => operator(op, site),
+        Work::RectifierGradient { slope } => Some(elementwise::rectifier_gradient(slope, site)),
+        Work::Activated(convolution, activation) => conv::activated(convolution, activation, site),
+    }
+}
+
+fn operator(op: &Op, site: Site<'_>) -> Option<Kernel> {
     Some(match op {
         Op::Input { .. } | Op::Variable { .. } | Op::Constant { .. } | Op::Fill { .. } => return None,
         Op::Neg {}
