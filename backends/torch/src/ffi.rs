@@ -270,9 +270,10 @@ pub(crate) fn configure(tf32: bool) {
 /// # Errors
 /// If the C library refuses.
 pub(crate) fn keep_freed_memory() -> mimus_core::Result<()> {
+    const NEVER: c_int = -1;
     // SAFETY: documented options of the C library's allocator.
     let accepted: [c_int; 2] =
-        unsafe { [libc::mallopt(libc::M_MMAP_MAX, 0), libc::mallopt(libc::M_TRIM_THRESHOLD, c_int::MAX)] };
+        unsafe { [libc::mallopt(libc::M_MMAP_MAX, 0), libc::mallopt(libc::M_TRIM_THRESHOLD, NEVER)] };
     if accepted == [1, 1] {
         return Ok(());
     }
