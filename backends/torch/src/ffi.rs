@@ -252,6 +252,21 @@ impl Convolution<'_> {
     }
 }
 
+/// The elements of a tensor, if they are f32 on the CPU and row-major.
+pub(crate) fn elements(x: &Tensor) -> Option<&[f32]> {
+    let is_plain = x.device() == tch::Device::Cpu && x.kind() == tch::Kind::Float && x.is_contiguous();
+    // SAFETY: row-major memory holds exactly the elements, and the tensor keeps it as long as the slice lives; nobody writes a tensor
+    // while a kernel reads its operands.
+    is_plain.then(|| unsafe { std::slice::from_raw_parts(x.data_ptr().cast::<f32>(), x.numel()) })
+}
+
+/// The same of a new tensor that nobody else holds, to be written.
+pub(crate) fn elements_mut(x: &mut Tensor) -> Option<&mut [f32]> {
+    elements(x)?;
+    // SAFETY: as above; the caller made the tensor and shares it with nobody yet.
+    Some(unsafe { std::slice::from_raw_parts_mut(x.data_ptr().cast::<f32>(), x.numel()) })
+}
+
 /// Chooses, for the whole process, whether a GPU may round factors to TF32; its convolutions always take deterministic algorithms.
 pub(crate) fn configure(tf32: bool) {
     // SAFETY: the context is one object that lives as long as the process; the functions are its methods, `this` first.

@@ -101,7 +101,7 @@ impl Run<'_> {
     fn prepare(&mut self, variables: &Variables<Option<Tensor>>) -> Result<Vec<(usize, Tensor)>> {
         let program = self.program;
         self.steps(&program.steps[..program.prepared], variables)?;
-        if program.settings.channels_last() {
+        if program.settings.channels_last {
             for filter in &program.filters {
                 let packed = channels_last(self.value(*filter)?);
                 self.values[*filter] = Some(packed.map_err(|error| engine(&error))?);
@@ -153,7 +153,7 @@ impl Run<'_> {
             Source::Input(i) => {
                 let settings = self.program.settings;
                 let tensor = to_device(self.inputs[*i], settings.device)?;
-                if settings.channels_last() { channels_last(&tensor)? } else { tensor }
+                if settings.channels_last { channels_last(&tensor)? } else { tensor }
             }
             Source::Variable(i) => variable(variables, *i)?,
             Source::Constant(tensor) => tensor.shallow_clone(),
