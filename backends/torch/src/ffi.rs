@@ -260,10 +260,10 @@ pub(crate) fn elements(x: &Tensor) -> Option<&[f32]> {
     is_plain.then(|| unsafe { std::slice::from_raw_parts(x.data_ptr().cast::<f32>(), x.numel()) })
 }
 
-/// The same of a new tensor that nobody else holds, to be written.
+/// The same, to be written: of a new tensor, or of a variable between two kernels, whose memory is that variable's alone.
 pub(crate) fn elements_mut(x: &mut Tensor) -> Option<&mut [f32]> {
     elements(x)?;
-    // SAFETY: as above; the caller made the tensor and shares it with nobody yet.
+    // SAFETY: as above; other handles to the memory rest, since a session runs on one thread and no kernel is at work.
     Some(unsafe { std::slice::from_raw_parts_mut(x.data_ptr().cast::<f32>(), x.numel()) })
 }
 

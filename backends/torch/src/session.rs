@@ -180,7 +180,7 @@ impl Run<'_> {
             group.gradients.push(self.value(*gradient)?.shallow_clone());
         }
         let [lr, step] = update.scalars;
-        Ok(update.constants.step(&group, self.value(lr)?, self.value(step)?)?)
+        Ok(update.constants.step(&mut group, self.value(lr)?, self.value(step)?)?)
     }
 }
 
