@@ -57,8 +57,8 @@ impl Session for TorchSession {
     }
 
     fn read(&mut self, variable: &str) -> Result<HostTensor> {
-        let variable_ = self.variables.find(variable)?;
-        to_host(variable_.state.as_ref().ok_or_else(|| no_value(variable))?, &variable_.ty)
+        let found = self.variables.find(variable)?;
+        to_host(found.state.as_ref().ok_or_else(|| no_value(variable))?, &found.ty)
     }
 
     fn run(&mut self, program: ProgramId, inputs: &BTreeMap<String, HostTensor>) -> Result<Vec<HostTensor>> {
