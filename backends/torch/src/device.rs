@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use mimus_core::graph::Graph;
 use mimus_core::native;
 use mimus_core::plugin::{BackendRequest, DeviceInfo, OptionSpec};
-use mimus_core::{Dtype, Error, HostData, HostTensor, Op, Result, ValueType};
+use mimus_core::{Dtype, Error, HostData, HostTensor, Result, ValueType};
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::error::engine;
@@ -47,30 +46,18 @@ impl Precision {
 pub(crate) struct Settings {
     pub(crate) device: Device,
     pub(crate) precision: Precision,
-    pub(crate) layout: Layout,
-    pub(crate) threads: i32,
-}
-
-/// How images are held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Layout {
-    /// As fits the program.
-    Auto,
-    /// With the channels of a place side by side.
-    ChannelsLast,
-    /// As the host's tensors are.
-    RowMajor,
+    /// Images are held with the channels of a place side by side.
+    pub(crate) channels_last: bool,
+    pub(crate) threads: usize,
 }
 
 /// The options that the backend understands.
 pub(crate) fn options() -> [OptionSpec; 2] {
     [
-        OptionSpec::choice(
+        OptionSpec::bool(
             "channels_last",
-            "auto",
-            &["auto", "yes", "no"],
-            "hold images with the channels of a pixel side by side: if nothing is trained, always, never; faster, but the gradients \
-             of batch norm lose digits by it",
+            true,
+            "hold images with the channels of a pixel side by side, which is mostly faster",
         ),
         OptionSpec::choice(
             "precision",
@@ -87,9 +74,9 @@ impl Settings {
     /// # Errors
     /// If the device is not there, no threads are given, or the precision does not exist on the device.
     pub(crate) fn new(request: &BackendRequest) -> Result<Self> {
-        let threads = i32::try_from(request.threads).ok().filter(|threads| *threads > 0);
-        let threads =
-            threads.ok_or_else(|| Error::config(format!("threads is {}, expects 1 or more", request.threads)))?;
+        if request.threads == 0 || i32::try_from(request.threads).is_err() {
+            return Err(Error::config(format!("threads is {}, expects 1 or more", request.threads)));
+        }
         let device = find(&request.device)?;
         let precision = match request.options.text("precision")? {
             "bf16" => Precision::Bf16,
@@ -101,40 +88,17 @@ impl Settings {
                 .with("key", "precision")
                 .hint("use \"f32\" or \"bf16\", or a GPU"));
         }
-        let layout = match request.options.text("channels_last")? {
-            "yes" => Layout::ChannelsLast,
-            "no" => Layout::RowMajor,
-            _ => Layout::Auto,
-        };
-        Ok(Self { device, precision, layout, threads })
-    }
-
-    /// The settings for a program, its layout decided.
-    ///
-    /// The engine's gradients of batch norm with channels side by side add up one number after another and lose digits by that.
-    pub(crate) fn decided(self, program: &Graph) -> Self {
-        let trains = program.nodes.iter().any(|node| matches!(node.op, Op::BatchNormTrainGrad { .. }));
-        let layout = match self.layout {
-            Layout::Auto if trains => Layout::RowMajor,
-            Layout::Auto => Layout::ChannelsLast,
-            asked => asked,
-        };
-        Self { layout, ..self }
-    }
-
-    /// Whether images are held with the channels of a place side by side.
-    pub(crate) fn channels_last(&self) -> bool {
-        self.layout == Layout::ChannelsLast
+        Ok(Self { device, precision, channels_last: request.options.bool("channels_last")?, threads: request.threads })
     }
 
     /// Whether the engine has convolutions that end with a function of their output, and gains by them.
     pub(crate) fn fuses_activations(&self) -> bool {
-        self.device == Device::Cpu && self.precision == Precision::F32 && self.channels_last()
+        self.device == Device::Cpu && self.precision == Precision::F32 && self.channels_last
     }
 
     /// Makes the switches of the process, which all its sessions share, those of this session.
     pub(crate) fn apply(&self) {
-        tch::set_num_threads(self.threads);
+        tch::set_num_threads(self.threads as i32);
         ffi::configure(self.precision == Precision::Tf32);
     }
 }

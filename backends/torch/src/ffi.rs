@@ -252,6 +252,21 @@ impl Convolution<'_> {
     }
 }
 
+/// The elements of a tensor, if they are f32 on the CPU and row-major.
+pub(crate) fn elements(x: &Tensor) -> Option<&[f32]> {
+    let is_plain = x.device() == tch::Device::Cpu && x.kind() == tch::Kind::Float && x.is_contiguous();
+    // SAFETY: row-major memory holds exactly the elements, and the tensor keeps it as long as the slice lives; nobody writes a tensor
+    // while a kernel reads its operands.
+    is_plain.then(|| unsafe { std::slice::from_raw_parts(x.data_ptr().cast::<f32>(), x.numel()) })
+}
+
+/// The same, to be written: of a new tensor, or of a variable between two kernels, whose memory is that variable's alone.
+pub(crate) fn elements_mut(x: &mut Tensor) -> Option<&mut [f32]> {
+    elements(x)?;
+    // SAFETY: as above; other handles to the memory rest, since a session runs on one thread and no kernel is at work.
+    Some(unsafe { std::slice::from_raw_parts_mut(x.data_ptr().cast::<f32>(), x.numel()) })
+}
+
 /// Chooses, for the whole process, whether a GPU may round factors to TF32; its convolutions always take deterministic algorithms.
 pub(crate) fn configure(tf32: bool) {
     // SAFETY: the context is one object that lives as long as the process; the functions are its methods, `this` first.
@@ -270,9 +285,10 @@ pub(crate) fn configure(tf32: bool) {
 /// # Errors
 /// If the C library refuses.
 pub(crate) fn keep_freed_memory() -> mimus_core::Result<()> {
+    const NEVER: c_int = -1;
     // SAFETY: documented options of the C library's allocator.
     let accepted: [c_int; 2] =
-        unsafe { [libc::mallopt(libc::M_MMAP_MAX, 0), libc::mallopt(libc::M_TRIM_THRESHOLD, c_int::MAX)] };
+        unsafe { [libc::mallopt(libc::M_MMAP_MAX, 0), libc::mallopt(libc::M_TRIM_THRESHOLD, NEVER)] };
     if accepted == [1, 1] {
         return Ok(());
     }

@@ -73,7 +73,6 @@ impl Program {
     /// # Errors
     /// If the engine has no memory for the constants.
     pub(crate) fn new(graph: &Graph, numbers: &BTreeMap<String, usize>, settings: Settings) -> Result<Self> {
-        let settings = settings.decided(graph);
         let mut program = Self {
             settings,
             steps: Vec::new(),

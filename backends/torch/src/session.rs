@@ -57,8 +57,8 @@ impl Session for TorchSession {
     }
 
     fn read(&mut self, variable: &str) -> Result<HostTensor> {
-        let variable_ = self.variables.find(variable)?;
-        to_host(variable_.state.as_ref().ok_or_else(|| no_value(variable))?, &variable_.ty)
+        let found = self.variables.find(variable)?;
+        to_host(found.state.as_ref().ok_or_else(|| no_value(variable))?, &found.ty)
     }
 
     fn run(&mut self, program: ProgramId, inputs: &BTreeMap<String, HostTensor>) -> Result<Vec<HostTensor>> {
@@ -101,7 +101,7 @@ impl Run<'_> {
     fn prepare(&mut self, variables: &Variables<Option<Tensor>>) -> Result<Vec<(usize, Tensor)>> {
         let program = self.program;
         self.steps(&program.steps[..program.prepared], variables)?;
-        if program.settings.channels_last() {
+        if program.settings.channels_last {
             for filter in &program.filters {
                 let packed = channels_last(self.value(*filter)?);
                 self.values[*filter] = Some(packed.map_err(|error| engine(&error))?);
@@ -153,7 +153,7 @@ impl Run<'_> {
             Source::Input(i) => {
                 let settings = self.program.settings;
                 let tensor = to_device(self.inputs[*i], settings.device)?;
-                if settings.channels_last() { channels_last(&tensor)? } else { tensor }
+                if settings.channels_last { channels_last(&tensor)? } else { tensor }
             }
             Source::Variable(i) => variable(variables, *i)?,
             Source::Constant(tensor) => tensor.shallow_clone(),
@@ -180,7 +180,7 @@ impl Run<'_> {
             group.gradients.push(self.value(*gradient)?.shallow_clone());
         }
         let [lr, step] = update.scalars;
-        Ok(update.constants.step(&group, self.value(lr)?, self.value(step)?)?)
+        Ok(update.constants.step(&mut group, self.value(lr)?, self.value(step)?)?)
     }
 }
 

@@ -11,13 +11,13 @@ use mimus_torch::Torch;
 
 type Inputs = BTreeMap<String, HostTensor>;
 
-fn request(options: &[(&str, &str)]) -> BackendRequest {
-    let given = options.iter().map(|(key, word)| ((*key).to_owned(), OptionValue::Text((*word).to_owned()))).collect();
+fn request(options: &[(&str, OptionValue)]) -> BackendRequest {
+    let given = options.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
     let options = Options::resolve(&Torch.info().options, given).unwrap();
     BackendRequest { device: "cpu".to_owned(), threads: 2, options }
 }
 
-fn open(options: &[(&str, &str)]) -> Box<dyn Session> {
+fn open(options: &[(&str, OptionValue)]) -> Box<dyn Session> {
     Torch.open(&request(options)).unwrap()
 }
 
@@ -52,7 +52,7 @@ fn training() -> (Graph, Inputs) {
 }
 
 /// The losses of some steps.
-fn losses(options: &[(&str, &str)]) -> Vec<f32> {
+fn losses(options: &[(&str, OptionValue)]) -> Vec<f32> {
     let (program, inputs) = training();
     let mut session = open(options);
     let id = session.load(&program).unwrap();
@@ -76,9 +76,9 @@ fn steps_are_the_same_bits_in_every_session_and_the_loss_falls() {
 
 #[test]
 fn the_layout_of_images_changes_digits_only_and_bf16_few() {
-    let exact = losses(&[("channels_last", "no")]);
-    let channels_last = losses(&[("channels_last", "yes")]);
-    let rounded = losses(&[("precision", "bf16")]);
+    let exact = losses(&[("channels_last", OptionValue::Bool(false))]);
+    let channels_last = losses(&[]);
+    let rounded = losses(&[("precision", OptionValue::Text("bf16".to_owned()))]);
     assert!(distance(&channels_last, &exact) < 1e-5, "{channels_last:?} {exact:?}");
     assert!(distance(&rounded, &exact) < 2e-2, "{rounded:?} {exact:?}");
     assert_ne!(rounded, exact, "nothing was rounded");
@@ -86,7 +86,7 @@ fn the_layout_of_images_changes_digits_only_and_bf16_few() {
 
 #[test]
 fn tf32_is_refused_on_the_cpu() {
-    let error = Torch.open(&request(&[("precision", "tf32")])).err().unwrap();
+    let error = Torch.open(&request(&[("precision", OptionValue::Text("tf32".to_owned()))])).err().unwrap();
     assert_eq!(error.one_line(), "key `precision`: precision is \"tf32\", which the CPU does not have");
 }
 

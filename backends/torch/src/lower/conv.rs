@@ -29,7 +29,7 @@ pub(super) fn forward(windows: Windows, output_padding: Option<&[usize]>, site: 
     let Windows { stride, padding, dilation, groups } = windows;
     let transposed = output_padding.is_some();
     let extra = output_padding.map_or_else(|| vec![0; stride.len()], extents);
-    let (precision, channels_last) = (site.settings.precision, site.settings.channels_last());
+    let (precision, channels_last) = (site.settings.precision, site.settings.channels_last);
     one(move |mut x| {
         if channels_last {
             x[1] = beside(&x[1])?;
@@ -50,7 +50,7 @@ pub(super) fn weight_gradient(windows: Windows, site: Site<'_>) -> Kernel {
     let weight = site.output();
     let extra = vec![0; stride.len()];
     let Settings { precision, device, .. } = site.settings;
-    let channels_last = site.settings.channels_last();
+    let channels_last = site.settings.channels_last;
     let image = &site.inputs[0].shape;
     let row = image[1] * image[image.len() - 1] * size_of::<f32>();
     let row_major = device == Device::Cpu && channels_last && row >= LONG_ROW;
@@ -96,7 +96,7 @@ pub(super) fn activated(convolution: &Op, activation: &Op, site: Site<'_>) -> Op
         Op::Relu {} => (c"relu", Vec::new()),
         _ => return None,
     };
-    let channels_last = site.settings.channels_last();
+    let channels_last = site.settings.channels_last;
     Some(one(move |x| {
         let weight = if channels_last { beside(&x[1])? } else { x[1].shallow_clone() };
         let Windows { stride, padding, dilation, groups } = &windows;

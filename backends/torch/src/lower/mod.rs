@@ -7,6 +7,7 @@ mod layout;
 mod matmul;
 mod norm;
 mod optimizer;
+mod places;
 mod pool;
 mod reduce;
 mod resize;
@@ -132,7 +133,7 @@ fn operator(op: &Op, site: Site<'_>) -> Option<Kernel> {
         Op::LogSoftmax { axis } => norm::log_softmax(*axis),
         Op::BatchNorm { eps } => norm::batch_norm(*eps),
         Op::BatchNormTrain { eps } => norm::batch_norm_train(*eps, site),
-        Op::BatchNormTrainGrad { eps } => norm::batch_norm_train_gradient(*eps),
+        Op::BatchNormTrainGrad { eps } => norm::batch_norm_train_gradient(*eps, site),
         Op::ArgMax { axis } => index::argmax(*axis),
         Op::OneHot { depth } => index::one_hot(*depth, site),
         Op::Gather {} => index::gather(site),

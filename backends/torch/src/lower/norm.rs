@@ -1,8 +1,8 @@
 //! Softmax and batch normalisation.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
-use super::{Kernel, Site, one};
+use super::{Kernel, Site, one, places};
 use crate::ffi::{Argument, call};
 
 pub(super) fn softmax(axis: usize) -> Kernel {
@@ -19,7 +19,7 @@ pub(super) fn batch_norm(eps: f64) -> Kernel {
 
 pub(super) fn batch_norm_train(eps: f64, site: Site<'_>) -> Kernel {
     let count = (site.inputs[0].elements() / site.inputs[1].elements()) as f64;
-    if site.settings.channels_last() && site.inputs[0].shape.len() > 2 {
+    if site.settings.channels_last && site.inputs[0].shape.len() > 2 {
         return in_passes(eps, count, &site.inputs[0].shape);
     }
     // The engine's running statistics with momentum 1 are the batch's, the variance without bias.
@@ -44,10 +44,15 @@ fn in_passes(eps: f64, count: f64, shape: &[usize]) -> Kernel {
     })
 }
 
-pub(super) fn batch_norm_train_gradient(eps: f64) -> Kernel {
+pub(super) fn batch_norm_train_gradient(eps: f64, site: Site<'_>) -> Kernel {
+    let by_place = site.settings.channels_last && site.settings.device == Device::Cpu && site.inputs[0].shape.len() > 2;
+    let threads = site.settings.threads;
     Box::new(move |operands| {
         let [x, weight, mean, var, dy] = &operands[..] else { return Ok(Vec::new()) };
         let inverse_deviation: Tensor = var.f_add_scalar(eps)?.f_rsqrt()?;
+        if by_place && let Some(results) = places::gradient(x, weight, mean, &inverse_deviation, dy, threads)? {
+            return Ok(results);
+        }
         let arguments = [
             Argument::Tensor(dy),
             Argument::Tensor(x),
