@@ -47,6 +47,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_full_disk_is_told_from_other_failures() {
+        let hint = |kind: std::io::ErrorKind| {
+            failed("cannot be written", Path::new("a"), &kind.into()).next_step().map(str::to_owned)
+        };
+        assert_eq!(hint(StorageFull).as_deref(), Some(DISK_FULL));
+        assert_ne!(hint(std::io::ErrorKind::PermissionDenied).as_deref(), Some(DISK_FULL));
+    }
+
+    #[test]
     fn every_native_library_has_a_recipe_of_its_version_that_makes_all_its_files() {
         for known in KNOWN {
             let (_, recipe) = recipe(known.name).unwrap();

@@ -161,7 +161,10 @@ fn a_wrong_or_truncated_library_is_a_problem_that_installing_again_mends() {
     assert_eq!(list.code, Some(0));
     assert!(list.out.contains("PROBLEM: is libtorch 2.10.0, expects libtorch 2.11.0"), "{}", list.out);
     manifest(&folder, torch().version);
-    assert_eq!(project.run(&["doctor"]).code, Some(0));
+    // Of this line alone: a backend that was built for the real library may lie beside the command, and cannot use this one.
+    let doctor = project.run(&["doctor"]).out;
+    let line = doctor.lines().find(|line| line.contains("native library torch (project)")).unwrap();
+    assert!(line.contains("2.11.0 for CPU in ") && !line.contains("PROBLEM"), "{line}");
 }
 
 #[test]
