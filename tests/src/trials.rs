@@ -85,7 +85,10 @@ fn verdict(
         (State::Ready { backend, .. }, Some(Gap { reason, varies, .. })) => match contained(|| check(backend)) {
             Ok(()) if varies => Ok(Completion::Completed),
             Ok(()) => Err(Failed::from("passes, although tests/gaps.toml declares a gap: remove it there")),
-            Err(error) => Ok(Completion::ignored_with(format!("known gap: {reason}; {}", error.message()))),
+            Err(error) => {
+                let first = error.message().lines().next().unwrap_or_default();
+                Ok(Completion::ignored_with(format!("known gap: {reason}; {first}")))
+            }
         },
     }
 }
