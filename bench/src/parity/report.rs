@@ -171,7 +171,7 @@ impl First {
         let layer = if self.layer.is_empty() { String::new() } else { format!("layer `{}`: ", self.layer) };
         let Self { op, types, .. } = self;
         format!(
-            "{layer}`{op}` {types}: element {index} is {found:e}, the reference has {expected:e} ({relative:.1e} of it)"
+            "{layer}`{op}` {types}: element {index} is {found:e}, the reference has {expected:e} (off by {relative:.1e} of the largest)"
         )
     }
 }
