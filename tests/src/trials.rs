@@ -49,7 +49,8 @@ impl Gaps {
         Ok(gaps)
     }
 
-    fn reason(&self, case: &str, backend: &str) -> Option<String> {
+    /// Why a backend is known not to pass a case; `None` if it must.
+    pub fn reason(&self, case: &str, backend: &str) -> Option<String> {
         let gap = self.list.iter().find(|gap| gap.case == case && gap.backend == backend);
         gap.map(|gap| gap.reason.clone())
     }
