@@ -68,7 +68,9 @@ impl Device {
                 let number = name.strip_prefix("cuda:").and_then(|number| number.parse().ok());
                 let number = number.filter(|number| (0..MOST_GPUS).contains(number)).ok_or_else(missing)?;
                 if !has_cuda() {
-                    return Err(missing().hint("this library of ONNX Runtime is for the CPU alone: run `mimus backend install onnxruntime --cuda`"));
+                    return Err(missing().hint(
+                        "this library of ONNX Runtime is for the CPU alone: name one with CUDA in backend.onnx.library",
+                    ));
                 }
                 Self::new(environment, Place::Cuda(number), threads).map_err(|error| missing().hint(error.message()))
             }
