@@ -161,6 +161,8 @@ fn a_wrong_or_truncated_library_is_a_problem_that_installing_again_mends() {
     assert_eq!(list.code, Some(0));
     assert!(list.out.contains("PROBLEM: is libtorch 2.10.0, expects libtorch 2.11.0"), "{}", list.out);
     manifest(&folder, torch().version);
+    // The library of this test is whole and still no engine: the backend that opens it has a problem of its own.
+    std::fs::remove_dir_all(project.path(".mimus/native/onnxruntime")).unwrap();
     assert_eq!(project.run(&["doctor"]).code, Some(0));
 }
 
