@@ -294,13 +294,8 @@ impl<'a> Workshop<'a> {
         store::save(&folder.join("scores.safetensors"), &tensors, &())
     }
 
-    /// A scorer of a finished cell, for other pictures than the data set's.
-    pub(crate) fn scorer<'s>(
-        &'s self,
-        session: &'s mut dyn mimus_core::plugin::Session,
-        variant: &Variant,
-        seed: u64,
-    ) -> Result<(Scorer<'s>, Scores)> {
+    /// The trained variables of a finished cell, those of its calibration among them, and its scores.
+    pub(crate) fn weights(&self, variant: &Variant, seed: u64) -> Result<(Tensors, Scores)> {
         let untrained = || {
             Error::config(format!("the variant `{}` with seed {seed} is not trained yet", variant.name))
                 .hint("run `mimus bench` with this configuration first")
@@ -309,6 +304,17 @@ impl<'a> Workshop<'a> {
         let path = self.trained(variant, seed)?.join(CHECKPOINT);
         let mut variables = Checkpoint::load(&path)?.ok_or_else(untrained)?.variables;
         variables.extend(scores.calibration.clone());
+        Ok((variables, scores))
+    }
+
+    /// A scorer of a finished cell, for other pictures than the data set's.
+    pub(crate) fn scorer<'s>(
+        &'s self,
+        session: &'s mut dyn mimus_core::plugin::Session,
+        variant: &Variant,
+        seed: u64,
+    ) -> Result<(Scorer<'s>, Scores)> {
+        let (variables, scores) = self.weights(variant, seed)?;
         let scorer = Scorer::new(session, &self.spec, &self.programs(variant)?.eval, &variables)?;
         Ok((scorer, scores))
     }

@@ -77,7 +77,7 @@ fn value(pixel: &[u8], color: Color, channel: usize) -> f32 {
 }
 
 /// Bilinear with antialiasing, as PIL and torchvision do: the triangle widens with the factor of reduction.
-fn shrink(plane: &[f32], [h, w]: [usize; 2], [height, width]: [usize; 2]) -> Vec<f32> {
+pub(crate) fn shrink(plane: &[f32], [h, w]: [usize; 2], [height, width]: [usize; 2]) -> Vec<f32> {
     let rows = axis(plane, h, w, height);
     axis(&rows, w, 1, width)
 }
@@ -97,7 +97,7 @@ fn axis(values: &[f32], from: usize, inner: usize, to: usize) -> Vec<f32> {
 }
 
 /// The first source position that `target` reads, and the weights from there on: a triangle, normalised at the border.
-fn weights(from: usize, to: usize, target: usize) -> (usize, Vec<f32>) {
+pub(crate) fn weights(from: usize, to: usize, target: usize) -> (usize, Vec<f32>) {
     let scale = from as f64 / to as f64;
     let support = scale.max(1.0);
     let centre = (target as f64 + 0.5) * scale;

@@ -7,6 +7,7 @@ use image::{Rgb, RgbImage};
 use mimus_core::plugin::{Pixels, Split};
 use mimus_core::{Context, Error, ErrorKind, Result};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use tiff::encoder::{TiffEncoder, colortype::Gray32Float};
 
 use crate::cell::{Scores, Workshop};
@@ -57,7 +58,7 @@ pub(crate) fn write_tiff(path: &Path, map: &[f32], [height, width]: [usize; 2]) 
 }
 
 /// Scores that are drawn as nothing and as the full colour.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Range {
     low: f32,
     high: f32,

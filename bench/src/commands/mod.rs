@@ -4,6 +4,7 @@ mod backend;
 mod bench;
 mod dataset;
 mod doctor;
+mod export;
 mod graph;
 mod import;
 mod parity;
@@ -17,7 +18,7 @@ use clap::{Args, Subcommand};
 use mimus_core::Result;
 
 use crate::config::Config;
-use crate::plan::{Lineup, Plan};
+use crate::plan::{BASELINE, Lineup, Plan, position};
 use crate::plugins::{self, Places};
 use crate::sweep::Work;
 
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     Eval(bench::Bench),
     /// Score pictures with a variant that a run has trained
     Predict(predict::Predict),
+    /// Write a trained variant as one ONNX file, preprocessing and score included
+    Export(export::Export),
     /// Draw a model, or a boosted model, as Graphviz, Mermaid or text
     Graph(graph::Graph),
     /// Check whether weights that were trained elsewhere fit a run's model, and convert them
@@ -56,6 +59,7 @@ pub(crate) fn run(command: Command, places: &Places) -> Result<ExitCode> {
         Command::Train(bench) => bench.run(places, Work::Train),
         Command::Eval(bench) => bench.run(places, Work::Judge),
         Command::Predict(predict) => predict.run(places),
+        Command::Export(export) => export.run(places),
         Command::Graph(graph) => graph.run(places),
         Command::Import(import) => import.run(places),
         Command::Parity(parity) => parity.run(places),
@@ -90,6 +94,46 @@ impl Source {
 
     fn plan(&self, places: &Places) -> Result<Plan> {
         Plan::new(self.lineup(places)?)
+    }
+}
+
+/// Which cell of a run is meant.
+#[derive(Debug, Args)]
+pub(crate) struct Choice {
+    /// Which variant: baseline, or the name of a boosted one
+    #[arg(long, default_value = BASELINE)]
+    variant: String,
+    /// Which of the run's seeds; the first if none is given
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Which group's detector; the first if none is given
+    #[arg(long)]
+    group: Option<String>,
+    /// Which model; the first if none is given
+    #[arg(long)]
+    model: Option<String>,
+}
+
+/// Positions in a plan, and a seed of it.
+pub(crate) struct Cell {
+    pub(crate) variant: usize,
+    pub(crate) seed: u64,
+    pub(crate) group: usize,
+    pub(crate) model: usize,
+}
+
+impl Choice {
+    /// The cell in `plan`.
+    fn cell(&self, plan: &Plan) -> Result<Cell> {
+        let seeds: Vec<String> = plan.config.run.seeds.iter().map(u64::to_string).collect();
+        let seed = position("seed", self.seed.map(|s| s.to_string()).as_deref(), seeds.iter().map(String::as_str))?;
+        let groups = plan.data.index().groups.iter().map(|group| group.name.as_str());
+        Ok(Cell {
+            variant: position("variant", Some(&self.variant), plan.variants.iter().map(|v| v.name.as_str()))?,
+            seed: plan.config.run.seeds[seed],
+            group: position("group", self.group.as_deref(), groups)?,
+            model: position("model", self.model.as_deref(), plan.models.iter().map(|model| model.label.as_str()))?,
+        })
     }
 }
 

@@ -1,78 +1,125 @@
-//! `mimus predict`: scores of any pictures by a variant that a run has trained.
+//! `mimus predict`: scores of any pictures by a variant that a run has trained, or by an exported file.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use mimus_core::{Error, Result};
+use mimus_core::plugin::{BackendRequest, Options, Pixels};
+use mimus_core::{Context, Error, Result};
 
-use super::Source;
+use super::export::ONNX;
+use super::{Choice, Source};
 use crate::cell::Workshop;
+use crate::exported::Exported;
+use crate::facts;
 use crate::folder::{Folder, plain};
 use crate::images::resize_map;
 use crate::maps::{Range, write_overlay, write_tiff};
-use crate::plan::{BASELINE, position};
-use crate::plugins::Places;
+use crate::plugins::{self, Places};
 use crate::print;
+use crate::scorer::Scored;
 use crate::table::Table;
 
 #[derive(Debug, Args)]
 pub(crate) struct Predict {
+    /// The run's TOML file (none with --onnx), then pictures or folders of pictures
+    #[arg(required = true, value_name = "RUN.TOML | IMAGE")]
+    arguments: Vec<PathBuf>,
+    /// Score with an exported file, without the run that it comes from
+    #[arg(long, value_name = "MODEL.ONNX", conflicts_with_all = ["sets", "variant", "seed", "group", "model"])]
+    onnx: Option<PathBuf>,
+    /// Change a value of the configuration, for example --set run.threads=1
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
     #[command(flatten)]
-    source: Source,
-    /// Pictures, or folders of pictures
-    #[arg(required = true, value_name = "IMAGE")]
-    images: Vec<PathBuf>,
-    /// Which variant: baseline, or the name of a boosted one
-    #[arg(long, default_value = BASELINE)]
-    variant: String,
-    /// Which of the run's seeds; the first if none is given
-    #[arg(long)]
-    seed: Option<u64>,
-    /// Which group's detector; the first if none is given
-    #[arg(long)]
-    group: Option<String>,
-    /// Which model; the first if none is given
-    #[arg(long)]
-    model: Option<String>,
+    choice: Choice,
     /// Write maps (TIFF) and overlays (PNG) into this folder
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
 
+/// What pictures are compared with.
+struct Known {
+    /// Scores of the held-out normal images.
+    normal: Vec<f32>,
+    /// How maps are drawn, if there are any.
+    range: Option<Range>,
+    /// Height and width of maps.
+    size: [usize; 2],
+}
+
 impl Predict {
     pub(crate) fn run(&self, places: &Places) -> Result<ExitCode> {
-        let plan = self.source.plan(places)?;
-        let files = pictures(&self.images)?;
-        let group = position("group", self.group.as_deref(), plan.data.index().groups.iter().map(|g| g.name.as_str()))?;
-        let model = position("model", self.model.as_deref(), plan.models.iter().map(|model| model.label.as_str()))?;
-        let variant = position("variant", Some(&self.variant), plan.variants.iter().map(|v| v.name.as_str()))?;
-        let seeds: Vec<String> = plan.config.run.seeds.iter().map(u64::to_string).collect();
-        let seed = position("seed", self.seed.map(|s| s.to_string()).as_deref(), seeds.iter().map(String::as_str))?;
+        match &self.onnx {
+            Some(file) => self.by_file(file, places),
+            None => self.by_run(places),
+        }
+    }
+
+    fn by_run(&self, places: &Places) -> Result<ExitCode> {
+        let [config, images @ ..] = &self.arguments[..] else { return Err(Error::config("names no run")) };
+        if images.is_empty() {
+            return Err(Error::config("names no pictures").hint("give the run's TOML file first, then pictures"));
+        }
+        let plan = Source { config: config.clone(), sets: self.sets.clone() }.plan(places)?;
+        let cell = self.choice.cell(&plan)?;
         let folder = Folder::existing(&plan.config)?;
-        let shop = Workshop::new(&plan, &folder, model, group)?;
-        let (variant, seed) = (&plan.variants[variant], plan.config.run.seeds[seed]);
-        let mut session = plan.session(&plan.stages(model, &variant.recipe).eval)?;
-        let (mut scorer, known) = shop.scorer(session.as_mut(), variant, seed)?;
-        let range = known.maps.as_ref().map(|maps| maps.as_f32().map(Range::of)).transpose()?;
-        let mut table = Table::new(&["image", "score", "share_of_normal_below"]);
-        for file in &files {
-            let pixels = mimus_decode::read(file)?;
-            let picture = [shop.prepare(&pixels)?];
-            let name = [file.display().to_string()];
-            scorer.scores(&picture, &name, |_, scored| {
-                let below = known.normal.iter().filter(|normal| **normal < scored.score).count();
-                let share = match known.normal.len() {
-                    0 => String::new(),
-                    n => (below as f64 / n as f64).to_string(),
-                };
-                table.row(vec![name[0].clone(), scored.score.to_string(), share]);
-                let (Some(out), Some(map), Some(range)) = (&self.out, scored.map, range) else { return Ok(()) };
-                let map = resize_map(&map, shop.size(), picture[0].size);
-                let stem = plain(&file.with_extension("").to_string_lossy());
-                write_tiff(&out.join(format!("{stem}.tiff")), &map, picture[0].size)?;
-                write_overlay(&out.join(format!("{stem}.png")), &pixels, &map, None, range)
+        let shop = Workshop::new(&plan, &folder, cell.model, cell.group)?;
+        let variant = &plan.variants[cell.variant];
+        let mut session = plan.session(&plan.stages(cell.model, &variant.recipe).eval)?;
+        let (mut scorer, scores) = shop.scorer(session.as_mut(), variant, cell.seed)?;
+        let range = scores.maps.as_ref().map(|maps| maps.as_f32().map(Range::of)).transpose()?;
+        let known = Known { normal: scores.normal, range, size: shop.size() };
+        self.score_all(images, &known, |pixels, name| {
+            let mut found = None;
+            scorer.scores(&[shop.prepare(pixels)?], &[name.to_owned()], |_, scored| {
+                found = Some(scored);
+                Ok(())
             })?;
+            found.ok_or_else(|| Error::backend("a picture got no score"))
+        })
+    }
+
+    fn by_file(&self, file: &Path, places: &Places) -> Result<ExitCode> {
+        let backend = plugins::discover(places)?.backend(ONNX)?;
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let options = Options::resolve(&backend.info().options, BTreeMap::new())?;
+        let session = backend.open(&BackendRequest { device: "auto".to_owned(), threads, options })?;
+        let mut exported = Exported::open(file, session)?;
+        let known = Known {
+            normal: exported.facts.read(facts::NORMAL)?.unwrap_or_default(),
+            range: exported.facts.read(facts::RANGE)?,
+            size: exported.map_size().unwrap_or_default(),
+        };
+        self.score_all(&self.arguments, &known, |pixels, name| exported.score(pixels).context("file", name))
+    }
+
+    /// Scores every picture and prints the table.
+    fn score_all(
+        &self,
+        images: &[PathBuf],
+        known: &Known,
+        mut score: impl FnMut(&Pixels, &str) -> Result<Scored>,
+    ) -> Result<ExitCode> {
+        let mut table = Table::new(&["image", "score", "share_of_normal_below"]);
+        for file in &pictures(images)? {
+            let pixels = mimus_decode::read(file)?;
+            let name = file.display().to_string();
+            let scored = score(&pixels, &name)?;
+            let below = known.normal.iter().filter(|normal| **normal < scored.score).count();
+            let share = match known.normal.len() {
+                0 => String::new(),
+                n => (below as f64 / n as f64).to_string(),
+            };
+            table.row(vec![name, scored.score.to_string(), share]);
+            if let (Some(out), Some(map), Some(range)) = (&self.out, scored.map, known.range) {
+                let size = [pixels.height, pixels.width];
+                let map = resize_map(&map, known.size, size);
+                let stem = plain(&file.with_extension("").to_string_lossy());
+                write_tiff(&out.join(format!("{stem}.tiff")), &map, size)?;
+                write_overlay(&out.join(format!("{stem}.png")), &pixels, &map, None, range)?;
+            }
         }
         print(&table.csv())?;
         Ok(ExitCode::SUCCESS)

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
+use serde_bytes::ByteBuf;
 
 use super::message::{Request, decode, encode};
 use super::types::{Call, Reply};
@@ -124,6 +125,7 @@ fn answer(component: &Component, handle: u64, request: Request<'_>) -> Result<Ve
             let session = backend.open(&request)?;
             encode(&keep(Object::Session(Mutex::new(session))))
         }
+        (Component::Backend(backend), Request::Export(request)) => reply(backend.export(&request).map(ByteBuf::from)),
         (component, request) => match (&*object(handle)?, request) {
             (Object::Dataset(open), Request::ReadSample { group, split, sample }) => {
                 reply(open.read(group, split, sample))
@@ -145,6 +147,7 @@ fn answer_session(session: &mut dyn Session, request: Request<'_>) -> Result<Vec
         Request::Write { variable, value } => reply(session.write(&variable, &value)),
         Request::Read { variable } => reply(session.read(&variable)),
         Request::Run { program, inputs } => reply(session.run(program, &inputs)),
+        Request::LoadFile { bytes } => reply(session.load_file(&bytes)),
         request => Err(Error::plugin(format!("a session has no method `{}`", request.method()))),
     }
 }

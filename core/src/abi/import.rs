@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use abi_stable::std_types::RSlice;
 use serde::de::DeserializeOwned;
+use serde_bytes::{ByteBuf, Bytes};
 
 use super::export::Component;
 use super::manifest::ManifestInfo;
@@ -15,8 +16,9 @@ use super::types::ModuleRef;
 use crate::error::{Context, Error, Result};
 use crate::graph::Graph;
 use crate::plugin::{
-    AttentionModule, Backend, BackendRequest, Batch, ComponentInfo, Dataset, DeviceInfo, FeatureRequest, Index, Kind,
-    MimickingHead, Model, ModelRequest, ModelSpec, OpenDataset, Options, ProgramId, Sample, Session, Split,
+    AttentionModule, Backend, BackendRequest, Batch, ComponentInfo, Dataset, DeviceInfo, ExportRequest, FeatureRequest,
+    Index, Kind, LoadedFile, MimickingHead, Model, ModelRequest, ModelSpec, OpenDataset, Options, ProgramId, Sample,
+    Session, Split,
 };
 use crate::tensor::HostTensor;
 
@@ -175,6 +177,11 @@ impl Backend for Remote {
         let number = self.call(0, &Request::OpenSession(Cow::Borrowed(request)))?;
         Ok(Box::new(RemoteSession(Handle { remote: self.clone(), number })))
     }
+
+    fn export(&self, request: &ExportRequest) -> Result<Vec<u8>> {
+        let bytes: ByteBuf = self.call(0, &Request::Export(Cow::Borrowed(request)))?;
+        Ok(bytes.into_vec())
+    }
 }
 
 /// An object on the plugin's side, closed when this is dropped.
@@ -228,5 +235,9 @@ impl Session for RemoteSession {
 
     fn run(&mut self, program: ProgramId, inputs: &BTreeMap<String, HostTensor>) -> Result<Vec<HostTensor>> {
         self.0.call(&Request::Run { program, inputs: Cow::Borrowed(inputs) })
+    }
+
+    fn load_file(&mut self, bytes: &[u8]) -> Result<LoadedFile> {
+        self.0.call(&Request::LoadFile { bytes: Cow::Borrowed(Bytes::new(bytes)) })
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::graph::Graph;
-use crate::plugin::{BackendRequest, Batch, FeatureRequest, ModelRequest, Options, ProgramId, Split};
+use crate::plugin::{BackendRequest, Batch, ExportRequest, FeatureRequest, ModelRequest, Options, ProgramId, Split};
 use crate::tensor::HostTensor;
 
 /// One call of a component's method, or of an object that a component opened.
@@ -32,6 +32,8 @@ pub(super) enum Request<'a> {
     Devices,
     /// `Backend::open`: a handle.
     OpenSession(Cow<'a, BackendRequest>),
+    /// `Backend::export`: bytes.
+    Export(Cow<'a, ExportRequest>),
     /// `Session::load`.
     Load(Cow<'a, Graph>),
     /// `Session::write`.
@@ -40,6 +42,8 @@ pub(super) enum Request<'a> {
     Read { variable: Cow<'a, str> },
     /// `Session::run`.
     Run { program: ProgramId, inputs: Cow<'a, Batch> },
+    /// `Session::load_file`.
+    LoadFile { bytes: Cow<'a, serde_bytes::Bytes> },
     /// Ends the life of a handle.
     Close,
 }
@@ -55,9 +59,11 @@ impl Request<'_> {
             Self::OpenDataset { .. } | Self::OpenSession(_) => "open",
             Self::ReadSample { .. } | Self::Read { .. } => "read",
             Self::Devices => "devices",
+            Self::Export(_) => "export",
             Self::Load(_) => "load",
             Self::Write { .. } => "write",
             Self::Run { .. } => "run",
+            Self::LoadFile { .. } => "load_file",
             Self::Close => "close",
         }
     }

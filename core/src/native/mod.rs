@@ -172,6 +172,21 @@ impl Found {
     }
 }
 
+/// Whether a file outside the native folders is a whole shared library for this machine, not writable by everyone.
+///
+/// # Errors
+/// Says what it is not.
+pub fn examine(path: &Path) -> Result<()> {
+    let refused = |message: String| Error::backend(message).with("file", path.display());
+    let opened = std::fs::File::open(path).map_err(|error| refused(format!("cannot be opened: {error}")))?;
+    permissions::refuse_world_writable(path)?;
+    if cfg!(target_os = "linux") {
+        let data = object::read::ReadCache::new(opened);
+        elf::examine(&data).map_err(|error| refused(error.message().to_owned()))?;
+    }
+    Ok(())
+}
+
 /// The native library called `name`.
 ///
 /// # Errors

@@ -4,11 +4,13 @@ mod common;
 mod conv_norm;
 mod dead;
 mod fold;
+mod freeze;
 
 pub use common::merge_common;
 pub use conv_norm::fold_conv_norm;
 pub use dead::remove_dead;
 pub use fold::fold_constants;
+pub use freeze::freeze;
 
 use crate::error::Result;
 use crate::graph::Graph;

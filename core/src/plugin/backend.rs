@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{ComponentInfo, Options};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::Graph;
-use crate::tensor::HostTensor;
+use crate::tensor::{HostTensor, ValueType};
 
 /// One way to execute programs.
 pub trait Backend: Send + Sync {
@@ -25,6 +25,39 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// If the device is not there: never a silent fallback.
     fn open(&self, request: &BackendRequest) -> Result<Box<dyn Session>>;
+
+    /// A program as the engine's own file, for use without Mimus. Needs no device and no native library.
+    ///
+    /// # Errors
+    /// If the engine has no format of its own, or a variable that the program reads has no value.
+    fn export(&self, request: &ExportRequest) -> Result<Vec<u8>> {
+        let message = format!("`{}` cannot export `{}`: it has no file format", self.info().name, request.program.name);
+        Err(Error::backend(message).hint("the backend `onnx` can"))
+    }
+}
+
+/// What [`Backend::export`] puts into a file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExportRequest {
+    /// The program; it assigns nothing.
+    pub program: Graph,
+    /// Values of its variables, which become constants under their names.
+    pub variables: BTreeMap<String, HostTensor>,
+    /// Texts by key that the file carries.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// A program that came from a file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoadedFile {
+    /// The loaded program.
+    pub program: ProgramId,
+    /// Its inputs, in the file's order.
+    pub inputs: Vec<(String, ValueType)>,
+    /// Its outputs, in the order in which a run returns them.
+    pub outputs: Vec<(String, ValueType)>,
+    /// Texts by key that the file carries.
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// What the host asks a backend for.
@@ -80,4 +113,13 @@ pub trait Session: Send {
     /// If an input is missing, unknown or of another type, a variable has no value, or the engine fails. Variables keep their
     /// values then.
     fn run(&mut self, program: ProgramId, inputs: &BTreeMap<String, HostTensor>) -> Result<Vec<HostTensor>>;
+
+    /// Loads a file of the engine's own format, as [`Backend::export`] makes it.
+    ///
+    /// # Errors
+    /// If the engine has no such format, or the file is damaged or uses what a [`HostTensor`] cannot hold.
+    fn load_file(&mut self, bytes: &[u8]) -> Result<LoadedFile> {
+        let message = format!("this backend cannot load a file ({} bytes): it has no file format", bytes.len());
+        Err(Error::backend(message).hint("the backend `onnx` can"))
+    }
 }

@@ -1,0 +1,88 @@
+//! The native library: found, checked and loaded once in the life of the process.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use mimus_core::{Error, ErrorKind, Result, native};
+use ort::LoadDynamicError;
+use ort::environment::Environment;
+
+/// Name of the library's folder.
+const NAME: &str = "onnxruntime";
+
+/// What makes the library appear.
+const INSTALL: &str = "run `mimus backend install onnxruntime`";
+
+/// The loaded library's path, and the engine's state that all sessions share.
+static LOADED: Mutex<Option<(PathBuf, Environment)>> = Mutex::new(None);
+
+/// The engine, loaded from `library`, or from where it was installed if that is empty.
+///
+/// # Errors
+/// If there is no library, it is incomplete or too old, or another one is loaded already.
+pub(crate) fn environment(library: &str) -> Result<Environment> {
+    let path = if library.is_empty() { native::require(NAME)?.library() } else { given(Path::new(library))? };
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*loaded {
+        Some((known, environment)) if *known == path => return Ok(environment.clone()),
+        Some((known, _)) => {
+            let error = Error::backend(format!("this process runs {} already", known.display()));
+            return Err(error.with("file", path.display()).hint("use one library of ONNX Runtime in a run"));
+        }
+        None => {}
+    }
+    let environment = load(&path)?;
+    *loaded = Some((path, environment.clone()));
+    Ok(environment)
+}
+
+/// The file that the option names, if it is a whole library: a truncated one would kill the process when it is loaded.
+fn given(library: &Path) -> Result<PathBuf> {
+    let path = library.canonicalize().map_err(|error| {
+        Error::io("the library cannot be read", library, &error).into_kind(ErrorKind::Backend).with("key", "library")
+    })?;
+    native::examine(&path)?;
+    Ok(path)
+}
+
+fn load(path: &Path) -> Result<Environment> {
+    let failed = |message: String| Error::backend(message).with("file", path.display()).hint(INSTALL);
+    let builder = ort::init_from(path).map_err(|error| failed(refusal(&error)))?;
+    builder.with_name("mimus").with_telemetry(false).build().map_err(|error| failed(error.message().to_owned()))
+}
+
+fn refusal(error: &LoadDynamicError) -> String {
+    match error {
+        LoadDynamicError::BadVersion { version_str, .. } => {
+            format!("is ONNX Runtime {version_str}, expects 1.{} or newer", ort::MINOR_VERSION)
+        }
+        LoadDynamicError::MissingApi { .. } => "is no library of ONNX Runtime: it lacks OrtGetApiBase".to_owned(),
+        LoadDynamicError::Dlopen { error, .. } => format!("the system cannot open it: {error}"),
+        LoadDynamicError::InvalidVersionString => "does not tell its version".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_truncated_library_is_refused_before_it_is_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = |bytes: &[u8]| {
+            let path = folder.path().join("library.so");
+            std::fs::write(&path, bytes).unwrap();
+            given(&path).unwrap_err().message().to_owned()
+        };
+        let whole = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        assert!(refused(&whole[..whole.len() / 2]).starts_with("is truncated"));
+        assert!(refused(b"no library").starts_with("is no shared library"));
+        assert_eq!(given(Path::new("missing.so")).unwrap_err().context_value("key"), Some("library"));
+    }
+
+    #[test]
+    fn an_older_version_is_told_with_the_oldest_that_fits() {
+        let error = LoadDynamicError::BadVersion { version_str: "1.17.3".to_owned(), path: PathBuf::from("x.so") };
+        assert_eq!(refusal(&error), "is ONNX Runtime 1.17.3, expects 1.24 or newer");
+    }
+}
