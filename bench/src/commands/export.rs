@@ -27,7 +27,7 @@ pub(crate) const ONNX: &str = "onnx";
 pub(crate) struct Export {
     #[command(flatten)]
     source: Source,
-    /// The ONNX file to write: pixels `image` [N, H, W, 3] from 0 to 255 to `score` [N] and `score_map` [N, 1, H, W]
+    /// The ONNX file to write: pixels `image [N, H, W, 3]` from 0 to 255, to `score [N]` and `score_map [N, 1, H, W]`
     #[arg(value_name = "MODEL.ONNX")]
     file: PathBuf,
     #[command(flatten)]
