@@ -43,6 +43,9 @@ impl Backend for Candle {
     }
 
     fn open(&self, request: &BackendRequest) -> Result<Box<dyn Session>> {
+        if request.threads == 0 {
+            return Err(Error::config("threads is 0, expects 1 or more"));
+        }
         #[cfg(feature = "tensors")]
         if let Some(session) = tensor::open(&request.device) {
             return Ok(Box::new(session?));

@@ -40,11 +40,8 @@ impl CpuSession {
     /// A session that computes on `threads` threads of its own.
     ///
     /// # Errors
-    /// If `threads` is 0 or the system refuses them.
+    /// If the system refuses them.
     pub(crate) fn new(threads: usize) -> Result<Self> {
-        if threads == 0 {
-            return Err(Error::config("threads is 0, expects 1 or more"));
-        }
         let pool = ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("candle-{i}")).build();
         let pool = pool.map_err(|error| Error::backend(format!("cannot start {threads} threads: {error}")))?;
         Ok(Self { pool, variables: Variables::default(), programs: Vec::new(), arena: Arena::default() })
