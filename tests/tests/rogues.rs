@@ -98,6 +98,18 @@ fn a_truncated_library_is_refused_with_both_lengths() {
 }
 
 #[test]
+fn who_asks_for_a_plugin_whose_library_is_refused_hears_why() {
+    let whole = std::fs::read(good("mimus-attention-sa")).unwrap();
+    let place = Place::of(b"hello");
+    std::fs::write(place.folder.path().join("libmimus_attention_sa.so"), &whole[..whole.len() / 2]).unwrap();
+    let error = place.registry().attention("sa").err().unwrap();
+    assert!(error.message().starts_with("is truncated: "), "{error}");
+    assert_eq!(error.context_value("attention"), Some("sa"));
+    let other = place.registry().attention("cb").err().unwrap();
+    assert_eq!(other.message(), "there is no attention plugin `cb`");
+}
+
+#[test]
 fn a_library_without_manifest_is_refused_with_the_missing_symbol() {
     let error = Place::of_rogue("rogue-silent").refusal();
     let expected = "is a shared library without a Mimus manifest (no symbol `mimus_plugin_manifest`)";

@@ -152,6 +152,12 @@ impl Registry {
         if let Some(entry) = known().find(|entry| entry.info.name == name) {
             return Ok(entry);
         }
+        // A refused file that is called like the plugin is the plugin: what mends the file is the next step.
+        let ending = format!("_{}", name.replace('-', "_"));
+        let called = |path: &Path| path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with(&ending));
+        if let Some((_, _, reason)) = self.refused.iter().find(|(_, path, _)| called(path)) {
+            return Err(reason.clone().with(kind.name(), name));
+        }
         let mut error = Error::plugin(format!("there is no {kind} plugin `{name}`"));
         for (_, path, reason) in &self.refused {
             error = error.with(&format!("refused {}", path.display()), reason.message());
