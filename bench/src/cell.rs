@@ -158,9 +158,11 @@ impl<'a> Workshop<'a> {
 
     /// Whether training has reached its end.
     pub(crate) fn is_trained(&self, variant: &Variant, seed: u64) -> Result<bool> {
+        if self.imported(variant).is_some() {
+            return Ok(true);
+        }
         let checkpoint = Checkpoint::load(&self.trained(variant, seed)?.join(CHECKPOINT))?;
-        Ok(self.imported(variant).is_some()
-            || checkpoint.is_some_and(|checkpoint| checkpoint.epochs >= self.epochs(variant)))
+        Ok(checkpoint.is_some_and(|checkpoint| checkpoint.epochs >= self.epochs(variant)))
     }
 
     /// Trains a variant, or takes what an earlier process reached. `progress` is told of each epoch: its number and its mean loss.

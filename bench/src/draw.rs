@@ -67,7 +67,8 @@ impl Drawing {
                 return true;
             }
             if seen.insert(place) {
-                open.extend(self.arrows.iter().filter(|(source, ..)| *source == place).map(|(_, target, _)| *target));
+                let outgoing = self.arrows.range((place, 0, String::new())..(place + 1, 0, String::new()));
+                open.extend(outgoing.map(|(_, target, _)| *target));
             }
         }
         false

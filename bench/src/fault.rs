@@ -27,8 +27,8 @@ fn first(session: &mut dyn Session, program: &Graph, inputs: &Batch) -> Result<O
         list.clear();
     }
     let mut b = Builder::extend(watched);
-    let values: Vec<ValueId> = (0..program.values.len() as u32).map(ValueId).collect();
-    let values: Vec<ValueId> = values.into_iter().filter(|id| program.ty(*id).dtype == Dtype::F32).collect();
+    let values = (0..program.values.len() as u32).map(ValueId);
+    let values: Vec<ValueId> = values.filter(|id| program.ty(*id).dtype == Dtype::F32).collect();
     for id in &values {
         let axes: Vec<usize> = (0..program.ty(*id).shape.len()).collect();
         let zeros = b.affine(*id, 0.0, 0.0)?;

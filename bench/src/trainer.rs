@@ -53,7 +53,10 @@ impl Training<'_> {
             session.write(&variable.name, value)?;
         }
         while checkpoint.epochs < self.epochs {
-            let loss = self.epoch(session, id, &checkpoint).context("epoch", checkpoint.epochs + 1)?;
+            let order =
+                Stream::new(self.seed, &format!("order/{}", checkpoint.epochs)).permutation(self.pictures.len());
+            let mut epoch = Epoch { training: self, session, id, start: &checkpoint, order };
+            let loss = epoch.run().context("epoch", checkpoint.epochs + 1)?;
             for variable in &program.variables {
                 checkpoint.variables.insert(variable.name.clone(), session.read(&variable.name)?);
             }
@@ -81,62 +84,6 @@ impl Training<'_> {
         };
         let variables = program.variables.iter().map(value).collect::<Result<_>>()?;
         Ok(Checkpoint { variables, ..Checkpoint::default() })
-    }
-
-    /// One pass over the data; a last batch that is not full is filled up with the first samples of the epoch's order.
-    fn epoch(&self, session: &mut dyn Session, id: ProgramId, start: &Checkpoint) -> Result<f64> {
-        let steps = self.pictures.len().div_ceil(self.request.batch);
-        let mut total = 0.0;
-        for step in 0..steps {
-            let loss = self.step(session, id, start.epochs, step)?;
-            if !loss.is_finite() {
-                return Err(self.diverged(session, id, start, step, loss)?);
-            }
-            total += f64::from(loss);
-        }
-        Ok(total / steps as f64)
-    }
-
-    fn step(&self, session: &mut dyn Session, id: ProgramId, epoch: usize, step: usize) -> Result<f32> {
-        let global = epoch * self.pictures.len().div_ceil(self.request.batch) + step;
-        let base = self.options.learning_rate.unwrap_or(self.spec.learning_rate);
-        let lr = base * self.options.schedule.factor(epoch, self.epochs) * warm_up(global, self.options.warm_up_steps);
-        let mut inputs = self.inputs(&self.taken(epoch, step), global)?;
-        inputs.insert(LEARNING_RATE.to_owned(), HostTensor::scalar(lr as f32));
-        let outputs = session.run(id, &inputs)?;
-        Ok(outputs.first().and_then(|loss| loss.as_f32().ok()?.first().copied()).unwrap_or(f32::NAN))
-    }
-
-    /// Positions of the pictures of a step.
-    fn taken(&self, epoch: usize, step: usize) -> Vec<usize> {
-        let (n, batch) = (self.pictures.len(), self.request.batch);
-        let order = Stream::new(self.seed, &format!("order/{epoch}")).permutation(n);
-        (0..batch).map(|i| order[(step * batch + i) % n]).collect()
-    }
-
-    /// The error of a loss that is no number. The step has spoilt the variables, so the epoch is repeated up to it: the same bits
-    /// lead to the same place, and there the forward pass is searched for the layer.
-    fn diverged(
-        &self,
-        session: &mut dyn Session,
-        id: ProgramId,
-        start: &Checkpoint,
-        step: usize,
-        loss: f32,
-    ) -> Result<Error> {
-        let global = start.epochs * self.pictures.len().div_ceil(self.request.batch) + step;
-        let taken = self.taken(start.epochs, step);
-        let names: Vec<&str> = taken.iter().map(|i| self.names[*i].as_str()).collect();
-        let error = Error::new(ErrorKind::Numeric, format!("the loss is {loss}"));
-        start.variables.iter().try_for_each(|(name, value)| session.write(name, value))?;
-        for earlier in 0..step {
-            self.step(session, id, start.epochs, earlier)?;
-        }
-        let error = fault::locate(session, &self.forward()?, &self.inputs(&taken, global)?, error);
-        Ok(error
-            .with("batch", names.join(", "))
-            .with("step", global + 1)
-            .hint("a smaller train.learning_rate usually helps"))
     }
 
     /// The pass up to the loss.
@@ -170,5 +117,75 @@ impl Training<'_> {
             inputs = self.model.prepare(self.request, inputs, seed)?;
         }
         Ok(inputs)
+    }
+}
+
+/// One pass over the data; a last batch that is not full is filled up with the first samples of the epoch's order.
+struct Epoch<'a> {
+    training: &'a Training<'a>,
+    session: &'a mut dyn Session,
+    id: ProgramId,
+    /// Where the epoch begins.
+    start: &'a Checkpoint,
+    /// Positions of the pictures in the order in which they are taken.
+    order: Vec<usize>,
+}
+
+impl Epoch<'_> {
+    /// The mean loss.
+    fn run(&mut self) -> Result<f64> {
+        let mut total = 0.0;
+        for step in 0..self.steps() {
+            let loss = self.step(step)?;
+            if !loss.is_finite() {
+                return Err(self.diverged(step, loss)?);
+            }
+            total += f64::from(loss);
+        }
+        Ok(total / self.steps() as f64)
+    }
+
+    fn steps(&self) -> usize {
+        self.order.len().div_ceil(self.training.request.batch)
+    }
+
+    /// The number of a step among those of all epochs.
+    fn global(&self, step: usize) -> usize {
+        self.start.epochs * self.steps() + step
+    }
+
+    /// Positions of the pictures of a step.
+    fn taken(&self, step: usize) -> Vec<usize> {
+        let batch = self.training.request.batch;
+        (0..batch).map(|i| self.order[(step * batch + i) % self.order.len()]).collect()
+    }
+
+    fn step(&mut self, step: usize) -> Result<f32> {
+        let Training { options, spec, epochs, .. } = self.training;
+        let global = self.global(step);
+        let base = options.learning_rate.unwrap_or(spec.learning_rate);
+        let lr = base * options.schedule.factor(self.start.epochs, *epochs) * warm_up(global, options.warm_up_steps);
+        let mut inputs = self.training.inputs(&self.taken(step), global)?;
+        inputs.insert(LEARNING_RATE.to_owned(), HostTensor::scalar(lr as f32));
+        let outputs = self.session.run(self.id, &inputs)?;
+        Ok(outputs.first().and_then(|loss| loss.as_f32().ok()?.first().copied()).unwrap_or(f32::NAN))
+    }
+
+    /// The error of a loss that is no number. The step has spoilt the variables, so the epoch is repeated up to it: the same bits
+    /// lead to the same place, and there the forward pass is searched for the layer.
+    fn diverged(&mut self, step: usize, loss: f32) -> Result<Error> {
+        let (taken, global) = (self.taken(step), self.global(step));
+        let names: Vec<&str> = taken.iter().map(|i| self.training.names[*i].as_str()).collect();
+        let error = Error::new(ErrorKind::Numeric, format!("the loss is {loss}"));
+        self.start.variables.iter().try_for_each(|(name, value)| self.session.write(name, value))?;
+        for earlier in 0..step {
+            self.step(earlier)?;
+        }
+        let inputs = self.training.inputs(&taken, global)?;
+        let error = fault::locate(self.session, &self.training.forward()?, &inputs, error);
+        Ok(error
+            .with("batch", names.join(", "))
+            .with("step", global + 1)
+            .hint("a smaller train.learning_rate usually helps"))
     }
 }

@@ -146,7 +146,8 @@ impl Registry {
     /// The component of a kind called `name`, or that a file given by its path holds alone of that kind.
     ///
     /// # Errors
-    /// If there is none: with a suggestion, the names that there are, and the files that were refused.
+    /// If there is none: why the file that is called like it was refused; else with a suggestion, the names that there are, and the files
+    /// that were refused.
     pub fn find(&self, kind: Kind, name: &str) -> Result<&Entry> {
         let known = || self.entries.iter().filter(move |entry| entry.info.kind == kind);
         if let Some(entry) = known().find(|entry| entry.info.name == name) {
