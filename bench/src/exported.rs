@@ -18,7 +18,7 @@ pub(crate) struct Exported {
     file: LoadedFile,
     pub(crate) facts: Facts,
     /// Images at once.
-    batch: usize,
+    pub(crate) batch: usize,
     /// Height and width of the input.
     size: [usize; 2],
 }
@@ -37,7 +37,9 @@ impl Exported {
             return Err(refused("was not exported by Mimus"));
         }
         let [(name, ty)] = &file.inputs[..] else { return Err(refused("has not one input")) };
-        let [batch, height, width, CHANNELS] = ty.shape[..] else { return Err(refused("takes no pictures")) };
+        let [batch @ 1..=usize::MAX, height, width, CHANNELS] = ty.shape[..] else {
+            return Err(refused("takes no pictures"));
+        };
         if name != IMAGE || !file.outputs.iter().any(|(name, _)| name == "score") {
             return Err(refused("has not the input `image` and the output `score`"));
         }
@@ -50,23 +52,31 @@ impl Exported {
         if let [_, _, height, width] = ty.shape[..] { Some([height, width]) } else { None }
     }
 
-    /// The score of a picture, and its map.
-    pub(crate) fn score(&mut self, pixels: &Pixels) -> Result<Scored> {
-        let one = self.input(pixels)?;
-        let shape = [self.batch, self.size[0], self.size[1], CHANNELS];
-        let image = HostTensor::f32(shape, one.repeat(self.batch))?;
-        let outputs = self.session.run(self.file.program, &BTreeMap::from([(IMAGE.to_owned(), image)]))?;
-        let first = |wanted: &str| -> Result<Option<Vec<f32>>> {
-            let found = self.file.outputs.iter().position(|(name, _)| name == wanted);
-            let values = found.map(|i| outputs[i].as_f32()).transpose()?;
-            Ok(values.map(|values| values[..values.len() / self.batch].to_vec()))
-        };
-        let (score, map) = (first("score")?, first("score_map")?);
-        let score = score.and_then(|score| score.first().copied()).unwrap_or(f32::NAN);
-        if !score.is_finite() || map.iter().flatten().any(|x| !x.is_finite()) {
-            return Err(Error::new(ErrorKind::Numeric, "the score is not a finite number"));
+    /// Scores and maps of at most [`Exported::batch`] pictures; what is missing to a batch is filled with the last of them.
+    pub(crate) fn scores(&mut self, pictures: &[(String, Pixels)]) -> Result<Vec<Scored>> {
+        let mut values = Vec::new();
+        for (name, pixels) in pictures {
+            values.push(self.input(pixels).context("file", name)?);
         }
-        Ok(Scored { score, map })
+        let last = values.len().saturating_sub(1);
+        let filled = (0..self.batch).flat_map(|i| &values[i.min(last)]).copied().collect();
+        let image = HostTensor::f32([self.batch, self.size[0], self.size[1], CHANNELS], filled)?;
+        let outputs = self.session.run(self.file.program, &BTreeMap::from([(IMAGE.to_owned(), image)]))?;
+        let output = |wanted: &str| {
+            let found = self.file.outputs.iter().position(|(name, _)| name == wanted);
+            found.map(|i| outputs[i].as_f32()).transpose()
+        };
+        let (scores, maps) = (output("score")?.unwrap_or_default(), output("score_map")?);
+        let scored = |(i, (name, _)): (usize, &(String, Pixels))| {
+            let score = scores.get(i).copied().unwrap_or(f32::NAN);
+            let map =
+                maps.and_then(|maps| maps.chunks_exact((maps.len() / self.batch).max(1)).nth(i)).map(<[f32]>::to_vec);
+            if !score.is_finite() || map.iter().flatten().any(|x| !x.is_finite()) {
+                return Err(Error::new(ErrorKind::Numeric, "the score is not a finite number").with("file", name));
+            }
+            Ok(Scored { score, map })
+        };
+        pictures.iter().enumerate().map(scored).collect()
     }
 
     /// `[H, W, 3]` of the file's size.

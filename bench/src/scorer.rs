@@ -38,7 +38,7 @@ impl<'a> Scorer<'a> {
         for variable in &program.variables {
             match variables.get(&variable.name) {
                 Some(value) => session.write(&variable.name, value)?,
-                None => session.write(&variable.name, &variable.init.materialise(0, &variable.name, &variable.ty)?)?,
+                None => session.write(&variable.name, &variable.first_value(0)?)?,
             }
         }
         Ok(Self { session, spec, id, program })

@@ -78,7 +78,7 @@ impl Training<'_> {
         let value = |variable: &mimus_core::graph::Variable| {
             let value = match self.first.get(&variable.name) {
                 Some(value) => value.clone(),
-                None => variable.init.materialise(self.seed, &variable.name, &variable.ty)?,
+                None => variable.first_value(self.seed)?,
             };
             Ok((variable.name.clone(), value))
         };

@@ -13,9 +13,9 @@ use mimus_core::abi::Registry;
 use mimus_core::boost;
 use mimus_core::plugin::{Backend, BackendRequest, Batch, Kind, ModelRequest, Options, ProgramId, Session};
 use mimus_core::random::Stream;
-use mimus_core::train::{LEARNING_RATE, train_step};
-use mimus_core::{Context, Error, Graph, HostTensor, Result, passes};
-use mimus_tests::{Engine, State, repository};
+use mimus_core::train::LEARNING_RATE;
+use mimus_core::{Context, Error, HostTensor, Result, passes};
+use mimus_tests::{Engine, State, begin, defaults, only, repository, training_step};
 
 const MODELS: [&str; 2] = ["memae", "autoencoder"];
 const TASKS: [&str; 2] = ["train", "infer"];
@@ -40,23 +40,17 @@ struct Ours {
 
 impl Ours {
     fn new(plugins: &Registry, backend: &dyn Backend, model: &str, task: &str) -> Result<Self> {
-        let options = Options::resolve(&plugins.find(Kind::Model, model)?.info.options, BTreeMap::new())?;
+        let options = defaults(plugins, Kind::Model, model)?;
         let request = ModelRequest { options, batch: BATCH, frames: 1, height: SIZE, width: SIZE };
         let spec = plugins.model(model)?.describe(&request)?;
         let programs = boost::baseline(&spec)?;
         let program = match task {
-            "train" => {
-                let step = train_step(only(programs.train, "loss")?, "loss", &spec.optimizer)?;
-                passes::optimise(&step.program)?
-            }
+            "train" => training_step(&spec, programs.train)?,
             _ => passes::optimise(&only(programs.eval, "score_map")?)?,
         };
         let options = Options::resolve(&backend.info().options, BTreeMap::new())?;
         let mut session = backend.open(&BackendRequest { device: "cpu".to_owned(), threads: THREADS, options })?;
-        let id = session.load(&program)?;
-        for variable in &program.variables {
-            session.write(&variable.name, &variable.init.materialise(0, &variable.name, &variable.ty)?)?;
-        }
+        let id = begin(session.as_mut(), &program)?;
         let mut stream = Stream::keyed("bench");
         let mut inputs = Batch::new();
         for (name, value) in program.inputs() {
@@ -69,13 +63,6 @@ impl Ours {
         }
         Ok(Self { session, id, inputs })
     }
-}
-
-/// The graph with one output and what that needs.
-fn only(mut graph: Graph, output: &str) -> Result<Graph> {
-    graph.outputs.retain(|named| named.name == output);
-    graph.taps.clear();
-    passes::remove_dead(&graph)
 }
 
 impl Contestant for Ours {

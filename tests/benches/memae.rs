@@ -8,12 +8,11 @@ use std::path::PathBuf;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use mimus_core::abi::Registry;
-use mimus_core::graph::Variable;
 use mimus_core::plugin::{BackendRequest, Kind, OptionValue, Options, ProgramId, Session, Split};
 use mimus_core::random::Stream;
 use mimus_core::train::LEARNING_RATE;
 use mimus_core::{Error, HostTensor, Result};
-use mimus_tests::{defaults, memae};
+use mimus_tests::{begin, defaults, memae};
 use rayon::prelude::*;
 
 const SIZE: usize = 256;
@@ -32,10 +31,7 @@ impl Step {
         let request =
             BackendRequest { device: "cpu".to_owned(), threads, options: defaults(plugins, Kind::Backend, "candle")? };
         let mut session = plugins.backend("candle")?.open(&request)?;
-        let id = session.load(&program)?;
-        for Variable { name, ty, init, .. } in &program.variables {
-            session.write(name, &init.materialise(0, name, ty)?)?;
-        }
+        let id = begin(session.as_mut(), &program)?;
         let mut stream = Stream::keyed("bench");
         let shape = [BATCH, 3, SIZE, SIZE];
         let image = (0..shape.iter().product()).map(|_| stream.uniform() as f32).collect();

@@ -2,7 +2,7 @@
 
 mod artifacts;
 mod backends;
-mod memae;
+mod programs;
 mod trials;
 
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use mimus_core::{Error, Result};
 
 pub use artifacts::{Artifacts, cargo};
 pub use backends::{Engine, State, backends};
-pub use memae::{defaults, memae};
+pub use programs::{begin, defaults, memae, only, training_step};
 pub use trials::{Gaps, trial};
 
 /// The root of the checkout.

@@ -14,7 +14,7 @@ use mimus_core::plugin::{Backend, BackendRequest, Batch, Options, ProgramId, Ses
 use mimus_core::random::Stream;
 use mimus_core::train::LEARNING_RATE;
 use mimus_core::{Error, Graph, HostTensor, Result};
-use mimus_tests::{Engine, Gaps, State, backends, memae, trial};
+use mimus_tests::{Engine, Gaps, State, backends, begin, memae, trial};
 
 /// A training that is compared.
 struct Curve {
@@ -59,10 +59,7 @@ impl Training {
         let (spec, program) = memae(plugins, attention, BATCH, SIZE)?;
         let options = Options::resolve(&backend.info().options, [].into())?;
         let mut session = backend.open(&BackendRequest { device: "auto".to_owned(), threads: 2, options })?;
-        let id = session.load(&program)?;
-        for variable in &program.variables {
-            session.write(&variable.name, &variable.init.materialise(0, &variable.name, &variable.ty)?)?;
-        }
+        let id = begin(session.as_mut(), &program)?;
         let input = spec.inputs.first().ok_or_else(|| Error::plugin("the model has no input"))?.name.clone();
         Ok(Self { session, id, program, input, learning_rate: spec.learning_rate })
     }

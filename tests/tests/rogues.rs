@@ -253,7 +253,7 @@ fn a_sweep_with_rogues_finishes_all_other_cells() {
     std::fs::write(folder.join("libtruncated.so"), &whole[..whole.len() / 2]).unwrap();
     std::fs::write(folder.join("libtext.so"), "hello").unwrap();
     std::fs::write(folder.join("sweep.toml"), SWEEP).unwrap();
-    let (code, table, progress) = run(folder, &["bench", "sweep.toml", "--plugin-dir", "."]);
+    let Ended { code, out: table, err: progress } = run(folder, &["bench", "sweep.toml", "--plugin-dir", "."]);
     assert_eq!(code, Some(1), "{table}\n{progress}");
     for sentence in ["out of ideas", "V3: declares", "no operator `sigmund`", "no defect for seed"] {
         assert!(progress.contains(sentence) && table.contains(sentence), "{sentence}: {table}\n{progress}");
@@ -262,7 +262,7 @@ fn a_sweep_with_rogues_finishes_all_other_cells() {
     let finished: BTreeSet<String> = results.lines().skip(1).map(|row| row.split(',').take(3).collect()).collect();
     assert_eq!(Vec::from_iter(finished), ["autoencoderweavebaseline", "autoencoderweavenone"]);
 
-    let (code, listed, _) = run(folder, &["plugin", "list", "--plugin-dir", "."]);
+    let Ended { code, out: listed, .. } = run(folder, &["plugin", "list", "--plugin-dir", "."]);
     assert_eq!(code, Some(0));
     for (file, sentence) in [("libtext.so", "is no shared library"), ("libtruncated.so", "is truncated")] {
         let refused =
@@ -271,8 +271,6 @@ fn a_sweep_with_rogues_finishes_all_other_cells() {
     }
 }
 
-/// The command, run to its end.
-fn run(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let Ended { code, out, err } = Ended::of(mimus(folder).unwrap().args(arguments)).unwrap();
-    (code, out, err)
+fn run(folder: &Path, arguments: &[&str]) -> Ended {
+    Ended::of(mimus(folder).unwrap().args(arguments)).unwrap()
 }

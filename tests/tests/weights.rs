@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use mimus_tests::{Artifacts, mimus};
+use mimus_tests::{Artifacts, Ended, mimus};
 
 /// A folder with a run, its training finished, and the baseline's checkpoint as somebody else's file.
 struct Project {
@@ -50,18 +50,15 @@ impl Project {
         self.folder.path().join(below)
     }
 
-    /// Exit code, standard output and standard error.
-    fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+    fn run(&self, arguments: &[&str]) -> Ended {
         let plugins = Artifacts::of_workspace().unwrap().program("mimus").unwrap().parent().unwrap();
         let mut command = mimus(self.folder.path()).unwrap();
-        let output = command.args(arguments).env("MIMUS_PLUGIN_PATH", plugins).output().unwrap();
-        let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
-        (output.status.code(), out, err)
+        Ended::of(command.args(arguments).env("MIMUS_PLUGIN_PATH", plugins)).unwrap()
     }
 
     #[track_caller]
     fn succeeds(&self, arguments: &[&str]) -> String {
-        let (code, out, err) = self.run(arguments);
+        let Ended { code, out, err } = self.run(arguments);
         assert_eq!(code, Some(0), "{out}\n{err}");
         out
     }
@@ -107,11 +104,12 @@ fn imported_weights_are_judged_and_boosted_under_a_key_of_their_own() {
     let mut changed = std::fs::read(project.path(OFFICIAL)).unwrap();
     *changed.last_mut().unwrap() ^= 1;
     std::fs::write(project.path(OFFICIAL), changed).unwrap();
-    let (_, _, progress) = project.run(&official);
+    let progress = project.run(&official).err;
     assert!(progress.contains(&format!("baseline from {OFFICIAL}: ")), "{progress}");
     assert_eq!(project.trained("official", "baseline").len(), 2, "another file is another baseline");
     assert_eq!(project.trained("official", "sa+mse").len(), 2, "and another teacher");
-    let (code, _, error) = project.run(&[&official[..], &["--set", "boost.control=baseline-twice"]].concat());
+    let Ended { code, err: error, .. } =
+        project.run(&[&official[..], &["--set", "boost.control=baseline-twice"]].concat());
     assert!(code == Some(2) && error.contains("must not ask for a baseline that is trained twice"), "{error}");
 }
 
@@ -123,7 +121,7 @@ fn weights_that_do_not_fit_are_listed_and_not_used() {
     assert!(fits.ends_with(&format!("use them: weights = \"{OFFICIAL}\" below [model]\n")), "{fits}");
 
     let import = ["import", OFFICIAL, "run.toml", "--set", "model.bottleneck=8"];
-    let (code, table, error) = project.run(&import);
+    let Ended { code, out: table, err: error } = project.run(&import);
     assert_eq!(code, Some(4), "{error}");
     assert!(
         table.contains("another type or shape") && error.contains("have another shape or type in it"),
@@ -131,7 +129,7 @@ fn weights_that_do_not_fit_are_listed_and_not_used() {
     );
     let weights = format!("model.weights={OFFICIAL}");
     let bench = ["bench", "run.toml", "--set", "run.name=other", "--set", "model.bottleneck=8", "--set"];
-    let (code, _, error) = project.run(&[&bench[..], &[&weights]].concat());
+    let Ended { code, err: error, .. } = project.run(&[&bench[..], &[&weights]].concat());
     assert!(code == Some(4) && error.contains("have another shape or type in it"), "{error}");
     assert!(!project.path("runs/other/results.csv").exists());
 

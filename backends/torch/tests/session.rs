@@ -57,7 +57,7 @@ fn losses(options: &[(&str, OptionValue)]) -> Vec<f32> {
     let mut session = open(options);
     let id = session.load(&program).unwrap();
     for variable in &program.variables {
-        session.write(&variable.name, &variable.init.materialise(3, &variable.name, &variable.ty).unwrap()).unwrap();
+        session.write(&variable.name, &variable.first_value(3).unwrap()).unwrap();
     }
     (0..6).map(|_| session.run(id, &inputs).unwrap()[0].as_f32().unwrap()[0]).collect()
 }

@@ -70,7 +70,7 @@ impl Export {
         let mut values = weights.clone();
         for variable in &program.variables {
             if !values.contains_key(&variable.name) {
-                values.insert(variable.name.clone(), variable.init.materialise(0, &variable.name, &variable.ty)?);
+                values.insert(variable.name.clone(), variable.first_value(0)?);
             }
         }
         let (program, variables) = passes::freeze(&program, &values)?;

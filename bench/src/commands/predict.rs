@@ -47,6 +47,8 @@ struct Known {
     range: Option<Range>,
     /// Height and width of maps.
     size: [usize; 2],
+    /// Pictures that are scored at once.
+    batch: usize,
 }
 
 impl Predict {
@@ -70,14 +72,18 @@ impl Predict {
         let mut session = plan.session(&plan.stages(cell.model, &variant.recipe).eval)?;
         let (mut scorer, scores) = shop.scorer(session.as_mut(), variant, cell.seed)?;
         let range = scores.maps.as_ref().map(|maps| maps.as_f32().map(Range::of)).transpose()?;
-        let known = Known { normal: scores.normal, range, size: shop.size() };
-        self.score_all(images, &known, |pixels, name| {
-            let mut found = None;
-            scorer.scores(&[shop.prepare(pixels)?], &[name.to_owned()], |_, scored| {
-                found = Some(scored);
+        let known = Known { normal: scores.normal, range, size: shop.size(), batch: plan.config.train.batch };
+        self.score_all(images, &known, |pictures| {
+            let (mut prepared, mut names, mut scored) = (Vec::new(), Vec::new(), Vec::new());
+            for (name, pixels) in pictures {
+                prepared.push(shop.prepare(pixels).context("file", name)?);
+                names.push(name.clone());
+            }
+            scorer.scores(&prepared, &names, |_, one| {
+                scored.push(one);
                 Ok(())
             })?;
-            found.ok_or_else(|| Error::backend("a picture got no score"))
+            Ok(scored)
         })
     }
 
@@ -91,38 +97,45 @@ impl Predict {
             normal: exported.facts.read(facts::NORMAL)?.unwrap_or_default(),
             range: exported.facts.read(facts::RANGE)?,
             size: exported.map_size().unwrap_or_default(),
+            batch: exported.batch,
         };
-        self.score_all(&self.arguments, &known, |pixels, name| exported.score(pixels).context("file", name))
+        self.score_all(&self.arguments, &known, |pictures| exported.scores(pictures))
     }
 
-    /// Scores every picture and prints the table.
+    /// Scores every picture, a batch at a time, and prints the table.
     fn score_all(
         &self,
         images: &[PathBuf],
         known: &Known,
-        mut score: impl FnMut(&Pixels, &str) -> Result<Scored>,
+        mut score: impl FnMut(&[(String, Pixels)]) -> Result<Vec<Scored>>,
     ) -> Result<ExitCode> {
         let mut table = Table::new(&["image", "score", "share_of_normal_below"]);
-        for file in &pictures(images)? {
-            let pixels = mimus_decode::read(file)?;
-            let name = file.display().to_string();
-            let scored = score(&pixels, &name)?;
-            let below = known.normal.iter().filter(|normal| **normal < scored.score).count();
-            let share = match known.normal.len() {
-                0 => String::new(),
-                n => (below as f64 / n as f64).to_string(),
-            };
-            table.row(vec![name, scored.score.to_string(), share]);
-            if let (Some(out), Some(map), Some(range)) = (&self.out, scored.map, known.range) {
-                let size = [pixels.height, pixels.width];
-                let map = resize_map(&map, known.size, size);
-                let stem = plain(&file.with_extension("").to_string_lossy());
-                write_tiff(&out.join(format!("{stem}.tiff")), &map, size)?;
-                write_overlay(&out.join(format!("{stem}.png")), &pixels, &map, None, range)?;
+        for files in pictures(images)?.chunks(known.batch) {
+            let read = |file: &PathBuf| Ok((file.display().to_string(), mimus_decode::read(file)?));
+            let decoded = files.iter().map(read).collect::<Result<Vec<_>>>()?;
+            let scored = score(&decoded)?;
+            for ((file, (name, pixels)), scored) in files.iter().zip(decoded).zip(scored) {
+                let below = known.normal.iter().filter(|normal| **normal < scored.score).count();
+                let share = match known.normal.len() {
+                    0 => String::new(),
+                    n => (below as f64 / n as f64).to_string(),
+                };
+                table.row(vec![name, scored.score.to_string(), share]);
+                self.draw(file, &pixels, scored, known)?;
             }
         }
         print(&table.csv())?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Writes the map and draws it over the picture, where that is asked for and there is one.
+    fn draw(&self, file: &Path, pixels: &Pixels, scored: Scored, known: &Known) -> Result<()> {
+        let (Some(out), Some(map), Some(range)) = (&self.out, scored.map, known.range) else { return Ok(()) };
+        let size = [pixels.height, pixels.width];
+        let map = resize_map(&map, known.size, size);
+        let stem = plain(&file.with_extension("").to_string_lossy());
+        write_tiff(&out.join(format!("{stem}.tiff")), &map, size)?;
+        write_overlay(&out.join(format!("{stem}.png")), pixels, &map, None, range)
     }
 }
 

@@ -78,8 +78,6 @@ fn pictures(preprocessing: &Preprocessing, count: usize, size: [usize; 2]) -> Ve
 }
 
 fn beginnings(program: &Graph) -> Result<Tensors> {
-    let value = |variable: &mimus_core::graph::Variable| {
-        Ok((variable.name.clone(), variable.init.materialise(SEED, &variable.name, &variable.ty)?))
-    };
+    let value = |variable: &mimus_core::graph::Variable| Ok((variable.name.clone(), variable.first_value(SEED)?));
     program.variables.iter().map(value).collect()
 }

@@ -159,7 +159,7 @@ impl Fit {
         let mut tensors = self.read(source)?;
         for variable in spec.train.variables.iter().chain(&spec.eval.variables) {
             if !tensors.contains_key(&variable.name) {
-                tensors.insert(variable.name.clone(), variable.init.materialise(0, &variable.name, &variable.ty)?);
+                tensors.insert(variable.name.clone(), variable.first_value(0)?);
             }
         }
         Ok(tensors)

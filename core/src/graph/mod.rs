@@ -111,21 +111,6 @@ impl Init {
         let bound = 1.0 / (fan_in.max(1) as f64).sqrt();
         Self::Uniform { lo: -bound, hi: bound }
     }
-
-    /// The first value of the variable `name` of type `ty` under `seed`.
-    pub fn materialise(&self, seed: u64, name: &str, ty: &ValueType) -> Result<HostTensor> {
-        let mut stream = crate::random::Stream::new(seed, &format!("init/{name}"));
-        let n = ty.elements();
-        match *self {
-            Self::Constant(value) => Ok(HostTensor::full(ty, value)),
-            Self::Uniform { lo, hi } => {
-                HostTensor::f32(ty.shape.clone(), (0..n).map(|_| stream.range(lo, hi) as f32).collect())
-            }
-            Self::Normal { mean, std } => {
-                HostTensor::f32(ty.shape.clone(), (0..n).map(|_| (mean + std * stream.normal()) as f32).collect())
-            }
-        }
-    }
 }
 
 /// A named tensor that outlives a run and lives on the device.
@@ -139,6 +124,26 @@ pub struct Variable {
     pub role: Role,
     /// How it begins.
     pub init: Init,
+}
+
+impl Variable {
+    /// How the variable begins under `seed`.
+    ///
+    /// # Errors
+    /// None for a variable of a well-formed graph.
+    pub fn first_value(&self, seed: u64) -> Result<HostTensor> {
+        let mut stream = crate::random::Stream::new(seed, &format!("init/{}", self.name));
+        let (ty, n) = (&self.ty, self.ty.elements());
+        match self.init {
+            Init::Constant(value) => Ok(HostTensor::full(ty, value)),
+            Init::Uniform { lo, hi } => {
+                HostTensor::f32(ty.shape.clone(), (0..n).map(|_| stream.range(lo, hi) as f32).collect())
+            }
+            Init::Normal { mean, std } => {
+                HostTensor::f32(ty.shape.clone(), (0..n).map(|_| (mean + std * stream.normal()) as f32).collect())
+            }
+        }
+    }
 }
 
 /// A value under a name: an output, an assignment's target, a tap.

@@ -156,7 +156,7 @@ mod tests {
     }
 
     fn values(graph: &Graph) -> BTreeMap<String, HostTensor> {
-        let value = |v: &crate::graph::Variable| v.init.materialise(7, &v.name, &v.ty).unwrap();
+        let value = |v: &crate::graph::Variable| v.first_value(7).unwrap();
         graph.variables.iter().map(|variable| (variable.name.clone(), value(variable))).collect()
     }
 

@@ -38,7 +38,7 @@ impl Interpreter {
     pub fn initialise(&mut self, graph: &Graph, seed: u64) -> Result<()> {
         for variable in &graph.variables {
             if !self.variables.contains_key(&variable.name) {
-                let value = variable.init.materialise(seed, &variable.name, &variable.ty)?;
+                let value = variable.first_value(seed)?;
                 self.variables.insert(variable.name.clone(), Array::from(&value));
             }
         }

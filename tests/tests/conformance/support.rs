@@ -153,7 +153,7 @@ impl Program {
         let mut session = target.open(threads);
         let program = session.load(&self.graph).unwrap();
         for variable in &self.graph.variables {
-            let value = variable.init.materialise(SEED, &variable.name, &variable.ty).unwrap();
+            let value = variable.first_value(SEED).unwrap();
             session.write(&variable.name, &value).unwrap();
         }
         let mut results = BTreeMap::new();

@@ -46,7 +46,7 @@ pub(crate) fn load(engine: &mut dyn Engine, program: &Graph, state: &Tensors) ->
     for variable in variables {
         let value = match state.get(&variable.name) {
             Some(value) => value.clone(),
-            None => variable.init.materialise(0, &variable.name, &variable.ty)?,
+            None => variable.first_value(0)?,
         };
         engine.write(&variable.name, &value)?;
     }

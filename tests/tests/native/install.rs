@@ -4,20 +4,13 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use mimus_tests::mimus;
+use mimus_tests::{Ended, mimus};
 
 use crate::{compile, fake_libraries, manifest, torch};
 
 /// A project, and a folder `bin` with a `python3` of our own.
 struct Project {
     folder: tempfile::TempDir,
-}
-
-/// What a command said.
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
 }
 
 const INSTALL: [&str; 3] = ["backend", "install", "onnxruntime"];
@@ -77,11 +70,9 @@ impl Project {
         archive.finish().unwrap();
     }
 
-    fn run(&self, arguments: &[&str]) -> Said {
+    fn run(&self, arguments: &[&str]) -> Ended {
         let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
-        let output = mimus(self.folder.path()).unwrap().env("PATH", path).args(arguments).output().unwrap();
-        let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
-        Said { code: output.status.code(), out, err }
+        Ended::of(mimus(self.folder.path()).unwrap().env("PATH", path).args(arguments)).unwrap()
     }
 
     /// The install fails with a sentence and a hint, and leaves nothing.
@@ -190,8 +181,7 @@ fn a_failed_download_leaves_nothing_and_says_what_to_do() {
     project.python("exit 0");
     project.fails("pip gave no file onnxruntime-1.32.0-*.whl, although it succeeded", "");
 
-    let said = mimus(project.folder.path()).unwrap().env("PATH", "").args(INSTALL).output().unwrap();
-    let error = String::from_utf8(said.stderr).unwrap();
+    let error = Ended::of(mimus(project.folder.path()).unwrap().env("PATH", "").args(INSTALL)).unwrap().err;
     assert!(
         error.contains("python3 cannot be started") && error.contains("hint: install Python 3 with pip"),
         "{error}"

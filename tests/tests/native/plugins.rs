@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use mimus_core::native::MANIFEST;
-use mimus_tests::{Artifacts, mimus};
+use mimus_tests::{Artifacts, Ended, mimus};
 
 use crate::{compile, fake_libraries, manifest, torch};
 
@@ -45,8 +45,8 @@ impl Project {
 
     /// Exit code and standard output.
     fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
-        let output = mimus(self.folder.path()).unwrap().args(arguments).output().unwrap();
-        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+        let ended = Ended::of(mimus(self.folder.path()).unwrap().args(arguments)).unwrap();
+        (ended.code, ended.out)
     }
 
     fn list(&self) -> String {

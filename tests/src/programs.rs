@@ -1,10 +1,10 @@
-//! MemAE for images, alone or boosted, with default options: what tests and measurements train.
+//! Programs that tests and measurements train: MemAE for images, alone or boosted, with default options; and how a program begins.
 
 use std::collections::BTreeMap;
 
 use mimus_core::abi::Registry;
 use mimus_core::boost::{self, BoostOptions, Programs};
-use mimus_core::plugin::{FeatureRequest, Kind, ModelRequest, ModelSpec, Options};
+use mimus_core::plugin::{FeatureRequest, Kind, ModelRequest, ModelSpec, Options, ProgramId, Session};
 use mimus_core::train::train_step;
 use mimus_core::{Graph, Result, passes};
 
@@ -24,11 +24,39 @@ pub fn memae(plugins: &Registry, attention: Option<&str>, batch: usize, size: us
     let options = defaults(plugins, Kind::Model, "memae")?;
     let request = ModelRequest { options, batch, frames: 1, height: size, width: size };
     let spec = plugins.model("memae")?.describe(&request)?;
-    let mut forward = programs(plugins, &spec, attention)?.train;
-    forward.outputs.retain(|named| named.name == "loss");
-    forward.taps.clear();
-    let step = train_step(passes::remove_dead(&forward)?, "loss", &spec.optimizer)?;
-    Ok((spec, passes::optimise(&step.program)?))
+    let program = training_step(&spec, programs(plugins, &spec, attention)?.train)?;
+    Ok((spec, program))
+}
+
+/// The training step of a forward pass with the output `loss`, optimised as for a run.
+///
+/// # Errors
+/// If the loss has no gradient.
+pub fn training_step(spec: &ModelSpec, forward: Graph) -> Result<Graph> {
+    let step = train_step(only(forward, "loss")?, "loss", &spec.optimizer)?;
+    passes::optimise(&step.program)
+}
+
+/// The graph with one output and what that needs.
+///
+/// # Errors
+/// If the graph is not well formed.
+pub fn only(mut graph: Graph, output: &str) -> Result<Graph> {
+    graph.outputs.retain(|named| named.name == output);
+    graph.taps.clear();
+    passes::remove_dead(&graph)
+}
+
+/// Loads a program and gives its variables their first values under seed 0.
+///
+/// # Errors
+/// If the session refuses.
+pub fn begin(session: &mut dyn Session, program: &Graph) -> Result<ProgramId> {
+    let id = session.load(program)?;
+    for variable in &program.variables {
+        session.write(&variable.name, &variable.first_value(0)?)?;
+    }
+    Ok(id)
 }
 
 fn programs(plugins: &Registry, spec: &ModelSpec, attention: Option<&str>) -> Result<Programs> {
