@@ -21,12 +21,7 @@ pub(crate) fn locate(session: &mut dyn Session, program: &Graph, inputs: &Batch,
 
 /// Each value times 0, summed: 0 for finite numbers and nothing else for others, so that one number for each value leaves the device.
 fn first(session: &mut dyn Session, program: &Graph, inputs: &Batch) -> Result<Option<ValueId>> {
-    let mut watched = program.clone();
-    watched.name += ", watched";
-    for list in [&mut watched.outputs, &mut watched.assignments, &mut watched.taps] {
-        list.clear();
-    }
-    let mut b = Builder::extend(watched);
+    let mut b = Builder::extend(program.computation());
     let values = (0..program.values.len() as u32).map(ValueId);
     let values: Vec<ValueId> = values.filter(|id| program.ty(*id).dtype == Dtype::F32).collect();
     for id in &values {

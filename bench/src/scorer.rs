@@ -145,11 +145,8 @@ impl<'a> Scorer<'a> {
 
 /// The evaluation program as it is run: scores, maps, and what calibration measures.
 pub(crate) fn program(eval: &Graph) -> Result<Graph> {
-    let mut graph = eval.clone();
-    graph.taps.clear();
     let wanted = |name: &str| matches!(name, "score" | "score_map") || calibrated(name).is_some();
-    graph.outputs.retain(|named| wanted(&named.name));
-    passes::optimise(&graph)
+    passes::optimise(&passes::keep_outputs(eval, wanted)?)
 }
 
 /// What an evaluation program is fed: the pictures at the positions `taken`, and zeros where training has noise.

@@ -88,10 +88,7 @@ impl Training<'_> {
 
     /// The pass up to the loss.
     fn forward(&self) -> Result<Graph> {
-        let mut forward = self.program.clone();
-        forward.outputs.retain(|named| named.name == "loss");
-        forward.taps.clear();
-        passes::remove_dead(&forward)
+        passes::keep_outputs(self.program, |name| name == "loss")
     }
 
     /// What the forward pass is fed: the pictures at the positions `taken`, and noise of the step's own.

@@ -15,7 +15,7 @@ use mimus_core::plugin::{Backend, BackendRequest, Batch, Kind, ModelRequest, Opt
 use mimus_core::random::Stream;
 use mimus_core::train::LEARNING_RATE;
 use mimus_core::{Context, Error, HostTensor, Result, passes};
-use mimus_tests::{Engine, State, begin, defaults, only, repository, training_step};
+use mimus_tests::{Engine, State, begin, defaults, repository, training_step};
 
 const MODELS: [&str; 2] = ["memae", "autoencoder"];
 const TASKS: [&str; 2] = ["train", "infer"];
@@ -46,7 +46,7 @@ impl Ours {
         let programs = boost::baseline(&spec)?;
         let program = match task {
             "train" => training_step(&spec, programs.train)?,
-            _ => passes::optimise(&only(programs.eval, "score_map")?)?,
+            _ => passes::optimise(&passes::keep_outputs(&programs.eval, |name| name == "score_map")?)?,
         };
         let options = Options::resolve(&backend.info().options, BTreeMap::new())?;
         let mut session = backend.open(&BackendRequest { device: "cpu".to_owned(), threads: THREADS, options })?;

@@ -13,7 +13,7 @@ use mimus_core::{Error, Result};
 
 pub use artifacts::{Artifacts, cargo};
 pub use backends::{Engine, State, backends};
-pub use programs::{begin, defaults, memae, only, training_step};
+pub use programs::{begin, defaults, memae, training_step};
 pub use trials::{Gaps, trial};
 
 /// The root of the checkout.

@@ -33,18 +33,9 @@ pub fn memae(plugins: &Registry, attention: Option<&str>, batch: usize, size: us
 /// # Errors
 /// If the loss has no gradient.
 pub fn training_step(spec: &ModelSpec, forward: Graph) -> Result<Graph> {
-    let step = train_step(only(forward, "loss")?, "loss", &spec.optimizer)?;
+    let forward = passes::keep_outputs(&forward, |name| name == "loss")?;
+    let step = train_step(forward, "loss", &spec.optimizer)?;
     passes::optimise(&step.program)
-}
-
-/// The graph with one output and what that needs.
-///
-/// # Errors
-/// If the graph is not well formed.
-pub fn only(mut graph: Graph, output: &str) -> Result<Graph> {
-    graph.outputs.retain(|named| named.name == output);
-    graph.taps.clear();
-    passes::remove_dead(&graph)
 }
 
 /// Loads a program and gives its variables their first values under seed 0.

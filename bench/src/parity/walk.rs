@@ -242,11 +242,7 @@ fn name(value: ValueId) -> String {
 
 /// The program up to some of its nodes, with their values as its outputs and without effect.
 fn visible(program: &Graph, nodes: &[&Node]) -> Result<Graph> {
-    let mut graph = program.clone();
-    for list in [&mut graph.outputs, &mut graph.assignments, &mut graph.taps] {
-        list.clear();
-    }
-    let mut b = Builder::extend(graph);
+    let mut b = Builder::extend(program.computation());
     for value in nodes.iter().flat_map(|node| &node.outputs) {
         b.output(&name(*value), *value)?;
     }

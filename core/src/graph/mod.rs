@@ -178,6 +178,12 @@ pub struct Graph {
 }
 
 impl Graph {
+    /// The computation alone: without outputs, assignments and taps.
+    #[must_use]
+    pub fn computation(&self) -> Self {
+        Self { outputs: Vec::new(), assignments: Vec::new(), taps: Vec::new(), ..self.clone() }
+    }
+
     /// The type of a value.
     pub fn ty(&self, value: ValueId) -> &ValueType {
         &self.values[value.index()].ty

@@ -31,6 +31,17 @@ pub fn remove_dead(graph: &Graph) -> Result<Graph> {
     rewrite(&kept, |_: &mut Builder, _: &Node, _: &[ValueId]| Ok(None))
 }
 
+/// What the outputs that `keep` chooses by name, and the assignments, need; without taps.
+///
+/// # Errors
+/// If the graph is not well formed.
+pub fn keep_outputs(graph: &Graph, keep: impl Fn(&str) -> bool) -> Result<Graph> {
+    let mut kept = graph.clone();
+    kept.outputs.retain(|named| keep(&named.name));
+    kept.taps.clear();
+    remove_dead(&kept)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::assert_same;

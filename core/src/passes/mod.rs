@@ -8,7 +8,7 @@ mod freeze;
 
 pub use common::merge_common;
 pub use conv_norm::fold_conv_norm;
-pub use dead::remove_dead;
+pub use dead::{keep_outputs, remove_dead};
 pub use fold::fold_constants;
 pub use freeze::freeze;
 

@@ -1,6 +1,6 @@
 //! Optimiser steps with PyTorch's arithmetic.
 
-use tch::{TchError, Tensor};
+use tch::{Device, TchError, Tensor};
 
 use super::Kernel;
 use crate::device::copy;
@@ -52,10 +52,10 @@ impl Adam {
         // Both ways walk through memory, not through indices.
         let gradients = group.gradients.iter().map(Tensor::f_contiguous).collect::<Result<Vec<_>, _>>()?;
         let scalars = [lr.f_double_value(&[])?, step.f_double_value(&[])?];
-        let moments = group.first.iter_mut().zip(&mut group.second);
-        let mut all = group.parameters.iter_mut().zip(&gradients).zip(moments);
-        if all.all(|((p, g), (m, v))| self.step_on_cpu([p, m, v], g, scalars)) {
-            return Ok(());
+        if group.parameters.iter().all(|p| p.device() == Device::Cpu) {
+            let moments = group.first.iter_mut().zip(&mut group.second);
+            let mut all = group.parameters.iter_mut().zip(&gradients).zip(moments);
+            return all.try_for_each(|((p, g), (m, v))| self.step_on_cpu([p, m, v], g, scalars));
         }
         let steps: Vec<Tensor> = group.parameters.iter().map(|_| step.shallow_clone()).collect();
         let name = if self.decoupled { c"aten::_fused_adamw_" } else { c"aten::_fused_adam_" };
@@ -79,11 +79,16 @@ impl Adam {
         call(name, c"", &arguments, 0).map(|_| ())
     }
 
-    /// The step of one parameter in the CPU's memory, rounded as the contract has it; false if it is elsewhere. The engine's own, in one
-    /// call for all parameters, is as exact but rounds elsewhere, and the golden case `memae_video` amplifies that beyond its tolerance.
-    fn step_on_cpu(&self, [p, m, v]: [&mut Tensor; 3], g: &Tensor, [lr, step]: [f64; 2]) -> bool {
+    /// The step of one parameter in the CPU's memory, rounded as the contract has it. The engine's own, in one call for all parameters, is
+    /// as exact but rounds elsewhere, and the golden case `memae_video` amplifies that beyond its tolerance.
+    ///
+    /// # Errors
+    /// If a tensor is not row-major f32.
+    fn step_on_cpu(&self, [p, m, v]: [&mut Tensor; 3], g: &Tensor, [lr, step]: [f64; 2]) -> Result<(), TchError> {
         let state = (elements_mut(p), elements_mut(m), elements_mut(v), elements(g));
-        let (Some(p), Some(m), Some(v), Some(g)) = state else { return false };
+        let (Some(p), Some(m), Some(v), Some(g)) = state else {
+            return Err(TchError::Torch("a parameter, its moments or its gradient are not row-major f32".to_owned()));
+        };
         let (l2, shrink) = if self.decoupled { (0.0, 1.0 - lr * self.weight_decay) } else { (self.weight_decay, 1.0) };
         let rate = (lr / (1.0 - self.beta1.powf(step))) as f32;
         let correction = (1.0 / (1.0 - self.beta2.powf(step)).sqrt()) as f32;
@@ -96,7 +101,7 @@ impl Adam {
             *v = beta2 * *v + rest2 * g * g;
             *p = *p * shrink - rate * *m / (v.sqrt() * correction + eps);
         }
-        true
+        Ok(())
     }
 }
 
