@@ -108,6 +108,8 @@ pub fn boost(
         return Err(Error::plugin("the model declares no tap, so that nothing can be boosted"));
     }
     let system = System { spec, student: &spec.eval, attention, head, options, names: &names, part: Part::Eval };
+    // First, since evaluation must have every tap, and says so best.
+    let eval = system.build()?;
     let turn = |turn: &Turn, last| {
         let part = if last { Part::Main } else { Part::Other };
         let graph = System { student: &turn.graph, part, ..system }.build().context("turn", &turn.name)?;
@@ -125,7 +127,7 @@ pub fn boost(
         Ok(Stage { turns, ..stage.clone() })
     };
     let stages = spec.stages.iter().map(stage).collect::<Result<_>>()?;
-    Ok(Programs { stages, eval: system.build()? })
+    Ok(Programs { stages, eval })
 }
 
 /// Which graph of the student a boosted system is built around.
