@@ -212,8 +212,7 @@ impl<'a> Workshop<'a> {
             options: &self.plan.config.train,
             epochs,
             seed,
-            pictures: &material.fit.pictures,
-            names: &material.fit.names,
+            samples: &material.fit,
             textures: &material.textures,
             first: &self.first(variant, seed)?,
         };
@@ -279,16 +278,16 @@ impl<'a> Workshop<'a> {
         let (spec, eval) = self.judge(variant)?;
         let mut session = self.plan.session(&self.stages(variant).eval)?;
         let mut scorer = Scorer::new(session.as_mut(), &spec, &eval, &checkpoint.variables)?;
-        let mut calibration = scorer.measure(&material.fit.pictures)?;
-        calibration.extend(scorer.calibrate(&material.held.pictures)?);
+        let mut calibration = scorer.measure(&material.fit)?;
+        calibration.extend(scorer.calibrate(&material.held)?);
         let mut normal = Vec::new();
-        scorer.scores(&material.held.pictures, &material.held.names, |_, scored| {
+        scorer.scores(&material.held, |_, scored| {
             normal.push(scored.score);
             Ok(())
         })?;
         let (mut scores, mut values) = (Vec::new(), Vec::new());
         let start = Instant::now();
-        scorer.scores(&material.test.pictures, &material.test.names, |_, scored| {
+        scorer.scores(&material.test, |_, scored| {
             scores.push(scored.score);
             values.extend(scored.map.into_iter().flatten());
             Ok(())

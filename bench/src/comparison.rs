@@ -139,8 +139,8 @@ fn entry(plan: &Plan, cells: &[Cell], place: [usize; 3]) -> Result<Option<Entry>
 }
 
 fn resampled(plan: &Plan, pairs: &[(&Evaluation, &Evaluation)]) -> Result<Vec<Differences>> {
-    let labels = pairs.first().map(|(baseline, _)| baseline.labels()).unwrap_or_default();
-    let design = Design { seeds: pairs.len(), labels, resamples: plan.config.eval.resamples };
+    let strata = pairs.first().map(|(baseline, _)| baseline.strata()).unwrap_or_default();
+    let design = Design { seeds: pairs.len(), strata, resamples: plan.config.eval.resamples };
     resample(design, |seed, images| {
         let (baseline, variant) = pairs[seed];
         let pairs = baseline.resampled(images)?.into_iter().zip(variant.resampled(images)?);

@@ -1,13 +1,14 @@
 //! How well a cell separates normal from anomalous: every metric once exactly, and counted so that it can be resampled.
 
 use mimus_core::metrics::{BinnedImage, Metric, PixelBins, PixelMetrics, PixelScores, Ranking};
-use mimus_core::plugin::Group;
+use mimus_core::plugin::{Group, SampleInfo};
 use mimus_core::{Context, Result};
 use rayon::prelude::*;
 
 use crate::cell::Scores;
-use crate::images::{Picture, resize_map};
-use crate::statistics::Differences;
+use crate::images::resize_map;
+use crate::samples::{Samples, videos};
+use crate::statistics::{Differences, Stratum};
 
 /// Quantiles of normal, and of anomalous, pixel scores that bound the bins of the bootstrap.
 const QUANTILES: usize = 256;
@@ -24,6 +25,7 @@ pub(crate) struct Evaluation {
     pub(crate) pixel: Result<PixelMetrics, String>,
     binned: Option<(PixelBins, Vec<BinnedImage>)>,
     limit: f64,
+    strata: Vec<Stratum>,
 }
 
 /// A metric and where it is found.
@@ -45,19 +47,20 @@ pub(crate) const COLUMNS: [Column; 7] = [
 ];
 
 impl Evaluation {
-    /// Judges scores and maps; maps are resized to the pictures' own sizes, where the masks are.
-    pub(crate) fn new(scores: &Scores, pictures: &[Picture], group: &Group, limit: f64) -> Result<Self> {
-        let labels: Vec<bool> = group.test.iter().map(|info| info.anomalous).collect();
+    /// Judges scores and maps; maps are resized to the frames' own sizes, where the masks are.
+    pub(crate) fn new(scores: &Scores, samples: &Samples, group: &Group, limit: f64) -> Result<Self> {
+        let infos: Vec<&SampleInfo> = (0..samples.len()).map(|i| &group.test[samples.position(i)]).collect();
+        let labels: Vec<bool> = infos.iter().map(|info| info.anomalous).collect();
         let image = Ranking::of("image", &scores.scores, &labels)?;
         let (pixel, binned) = match &scores.maps {
             None => (Err("the model has no score map".to_owned()), None),
             Some(_) if !group.has_masks => (Err("not every anomalous image has a mask".to_owned()), None),
             Some(maps) => {
-                let (metrics, binned) = pixels(maps.as_f32()?, &maps.shape()[1..], pictures, group, limit)?;
+                let (metrics, binned) = pixels(maps.as_f32()?, &maps.shape()[1..], samples, limit)?;
                 (Ok(metrics), Some(binned))
             }
         };
-        Ok(Self { labels, scores: scores.scores.clone(), image, pixel, binned, limit })
+        Ok(Self { labels, scores: scores.scores.clone(), image, pixel, binned, limit, strata: strata(&infos)? })
     }
 
     /// The exact value of a metric.
@@ -71,8 +74,9 @@ impl Evaluation {
         }
     }
 
-    pub(crate) fn labels(&self) -> &[bool] {
-        &self.labels
+    /// What a bootstrap draws: images, normal and anomalous apart; of videos whole ones.
+    pub(crate) fn strata(&self) -> &[Stratum] {
+        &self.strata
     }
 
     /// Every metric of [`COLUMNS`] on the images at the positions `drawn`.
@@ -90,29 +94,33 @@ impl Evaluation {
     }
 }
 
+fn strata(infos: &[&SampleInfo]) -> Result<Vec<Stratum>> {
+    let units: Stratum = match videos(infos)? {
+        Some(videos) => videos.into_iter().map(|(_, range)| range.collect()).collect(),
+        None => (0..infos.len()).map(|i| vec![i]).collect(),
+    };
+    let anomalous = |unit: &Vec<usize>| unit.iter().any(|i| infos[*i].anomalous);
+    let (with, without): (Stratum, Stratum) = units.into_iter().partition(anomalous);
+    Ok(vec![without, with])
+}
+
 type Binned = (PixelBins, Vec<BinnedImage>);
 
-fn pixels(
-    maps: &[f32],
-    extents: &[usize],
-    pictures: &[Picture],
-    group: &Group,
-    limit: f64,
-) -> Result<(PixelMetrics, Binned)> {
+fn pixels(maps: &[f32], extents: &[usize], samples: &Samples, limit: f64) -> Result<(PixelMetrics, Binned)> {
     let from = [extents[0], extents[1]];
-    let map = |i: usize| resize_map(&maps[i * from[0] * from[1]..][..from[0] * from[1]], from, pictures[i].size);
+    let map = |i: usize| resize_map(&maps[i * from[0] * from[1]..][..from[0] * from[1]], from, samples.frame(i).size);
     let mut scores = PixelScores::new();
-    let order: Vec<usize> = (0..pictures.len()).collect();
+    let order: Vec<usize> = (0..samples.len()).collect();
     for chunk in order.chunks(CHUNK) {
         let resized: Vec<Vec<f32>> = chunk.par_iter().map(|i| map(*i)).collect();
         for (i, map) in chunk.iter().zip(resized) {
-            let picture = &pictures[*i];
-            scores.add(picture.size, &map, picture.mask.as_deref()).context("file", group.test[*i].path.display())?;
+            let frame = samples.frame(*i);
+            scores.add(frame.size, &map, frame.mask.as_deref()).context("file", samples.name(*i))?;
         }
     }
     let bins = scores.bins(QUANTILES);
     let metrics = scores.finish(limit)?;
-    let one = |i: usize| bins.image(pictures[i].size, &map(i), pictures[i].mask.as_deref());
+    let one = |i: usize| bins.image(samples.frame(i).size, &map(i), samples.frame(i).mask.as_deref());
     let binned = order.into_par_iter().map(one).collect::<Result<_>>()?;
     Ok((metrics, (bins, binned)))
 }

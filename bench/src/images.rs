@@ -1,7 +1,7 @@
 //! The input pipeline: decodes pictures on threads, brings them to the model's size and keeps them.
 
 use mimus_core::plugin::{Color, OpenDataset, Pixels, Preprocessing, Split};
-use mimus_core::{Context, Error, HostTensor, Result};
+use mimus_core::{Context, Error, Result};
 use rayon::prelude::*;
 
 /// A picture as the model sees it, and its mask as it was published.
@@ -45,13 +45,6 @@ pub(crate) fn picture(
 ) -> Result<Picture> {
     let values = prepare(pixels, preprocessing, size)?;
     Ok(Picture { values, mask, size: [pixels.height, pixels.width] })
-}
-
-/// Pictures as one input `[N, C, H, W]`; `order` gives N positions in `pictures`.
-pub(crate) fn batch(pictures: &[Picture], order: &[usize], shape: &[usize]) -> Result<HostTensor> {
-    let mut values = Vec::with_capacity(shape.iter().product());
-    order.iter().for_each(|i| values.extend_from_slice(&pictures[*i].values));
-    HostTensor::f32(shape, values)
 }
 
 fn prepare(pixels: &Pixels, preprocessing: &Preprocessing, [height, width]: [usize; 2]) -> Result<Vec<f32>> {

@@ -23,6 +23,7 @@ mod plan;
 mod plugins;
 mod progress;
 mod report;
+mod samples;
 mod scorer;
 mod stages;
 mod statistics;

@@ -13,16 +13,11 @@ use tiff::encoder::{TiffEncoder, colortype::Gray32Float};
 use crate::cell::{Scores, Workshop};
 use crate::files;
 use crate::folder::plain;
-use crate::images::{Picture, resize_map};
+use crate::images::resize_map;
+use crate::samples::Samples;
 
 /// Writes what the configuration asks for below `maps/<model>/<variant>/seed<seed>/<group>` and `overlays/...`.
-pub(crate) fn write(
-    shop: &Workshop<'_>,
-    variant: &str,
-    seed: u64,
-    scores: &Scores,
-    pictures: &[Picture],
-) -> Result<()> {
+pub(crate) fn write(shop: &Workshop<'_>, variant: &str, seed: u64, scores: &Scores, samples: &Samples) -> Result<()> {
     let eval = &shop.plan.config.eval;
     let Some(maps) = scores.maps.as_ref().filter(|_| eval.maps || eval.overlays) else { return Ok(()) };
     let (from, values) = ([maps.shape()[1], maps.shape()[2]], maps.as_f32()?);
@@ -30,7 +25,8 @@ pub(crate) fn write(
     let label = plain(&shop.plan.models[shop.model].label);
     let below = Path::new(&label).join(plain(variant)).join(format!("seed{seed}")).join(plain(&shop.data().name));
     let one = |(i, map): (usize, &[f32])| {
-        let (info, size) = (&shop.data().test[i], pictures[i].size);
+        let (position, frame) = (samples.position(i), samples.frame(i));
+        let (info, size) = (&shop.data().test[position], frame.size);
         let map = resize_map(map, from, size);
         let file = |kind: &str, extension: &str| {
             let parts = info.id.split('/').map(plain).collect::<Vec<_>>().join("/");
@@ -40,8 +36,8 @@ pub(crate) fn write(
             write_tiff(&file("maps", "tiff"), &map, size)?;
         }
         if eval.overlays {
-            let sample = shop.plan.data.read(shop.group, Split::Test, i)?;
-            write_overlay(&file("overlays", "png"), &sample.pixels, &map, pictures[i].mask.as_deref(), range)?;
+            let sample = shop.plan.data.read(shop.group, Split::Test, position)?;
+            write_overlay(&file("overlays", "png"), &sample.pixels, &map, frame.mask.as_deref(), range)?;
         }
         Ok(())
     };

@@ -180,7 +180,8 @@ fn predictions(plan: &Plan, cells: &[Cell]) -> Table {
     let mut table = Table::new(&["model", "group", "variant", "seed", "image", "defect", "anomalous", "score"]);
     for (cell, judged) in judged(cells) {
         let [model, group, variant] = names(plan, cell).map(str::to_owned);
-        for (info, score) in plan.data.index().groups[cell.group].test.iter().zip(&judged.scores) {
+        let test = &plan.data.index().groups[cell.group].test;
+        for (info, score) in judged.positions.iter().map(|position| &test[*position]).zip(&judged.scores) {
             let seed = cell.seed.to_string();
             let (image, defect) = (info.id.clone(), info.defect.clone());
             let anomalous = u8::from(info.anomalous).to_string();

@@ -7,7 +7,8 @@ use mimus_core::plugin::{Batch, Fill, InputSpec, ModelSpec, ProgramId, STATISTIC
 use mimus_core::{Error, ErrorKind, Graph, HostTensor, Result, ValueId, passes};
 
 use crate::fault;
-use crate::images::{self, Picture, batch};
+use crate::images;
+use crate::samples::Samples;
 use crate::store::Tensors;
 
 /// A loaded evaluation program.
@@ -53,14 +54,14 @@ impl<'a> Scorer<'a> {
 
     /// Measures mean and deviation of the model's own statistics over the pictures that it learned from, and writes them to its
     /// buffers; returns these.
-    pub(crate) fn measure(&mut self, pictures: &[Picture]) -> Result<Tensors> {
+    pub(crate) fn measure(&mut self, samples: &Samples) -> Result<Tensors> {
         let prefix = format!("{STATISTICS}.");
         let outputs: Vec<(usize, String)> = (self.program.outputs.iter().enumerate())
             .filter(|(_, named)| named.name.starts_with(&prefix))
             .map(|(i, named)| (i, named.name.clone()))
             .collect();
         let mut written = Tensors::new();
-        for (name, [mean, std]) in self.moments(pictures, &outputs)? {
+        for (name, [mean, std]) in self.moments(samples, &outputs)? {
             if !std.is_finite() || std == 0.0 {
                 let message = format!("`{name}` has deviation {std} over the training images");
                 return Err(Error::new(ErrorKind::Numeric, message));
@@ -80,16 +81,12 @@ impl<'a> Scorer<'a> {
     }
 
     /// Mean and population deviation of all elements of outputs, over all pictures.
-    fn moments<K: Ord + Clone>(
-        &mut self,
-        pictures: &[Picture],
-        outputs: &[(usize, K)],
-    ) -> Result<BTreeMap<K, [f64; 2]>> {
+    fn moments<K: Ord + Clone>(&mut self, samples: &Samples, outputs: &[(usize, K)]) -> Result<BTreeMap<K, [f64; 2]>> {
         let mut sums: BTreeMap<K, (f64, f64, f64)> = BTreeMap::new();
         if outputs.is_empty() {
             return Ok(BTreeMap::new());
         }
-        self.each(pictures, |_, position, n, values| {
+        self.each(samples, |_, position, n, values| {
             for (output, key) in outputs {
                 let values = values[*output].as_f32()?;
                 let length = values.len() / n;
@@ -110,7 +107,7 @@ impl<'a> Scorer<'a> {
 
     /// Measures mean and deviation of the task's and the mimicking score on normal pictures and writes them to the
     /// calibration's buffers; returns these.
-    pub(crate) fn calibrate(&mut self, pictures: &[Picture]) -> Result<Tensors> {
+    pub(crate) fn calibrate(&mut self, samples: &Samples) -> Result<Tensors> {
         let wanted = |program: &Graph, part: &str| program.variable(&format!("{CALIBRATION}.{part}.mean")).is_some();
         let has_map = self.program.output("score_map").is_some();
         let outputs: Vec<(usize, &'static str)> = (self.program.outputs.iter().enumerate())
@@ -119,7 +116,7 @@ impl<'a> Scorer<'a> {
             .map(|(i, part, _)| (i, part))
             .collect();
         let mut written = Tensors::new();
-        for (part, [mean, std]) in self.moments(pictures, &outputs)? {
+        for (part, [mean, std]) in self.moments(samples, &outputs)? {
             if !std.is_finite() || std == 0.0 {
                 return Err(Error::new(
                     ErrorKind::Numeric,
@@ -139,14 +136,13 @@ impl<'a> Scorer<'a> {
     /// Scores every picture, in order.
     pub(crate) fn scores(
         &mut self,
-        pictures: &[Picture],
-        names: &[String],
+        samples: &Samples,
         mut take: impl FnMut(usize, Scored) -> Result<()>,
     ) -> Result<()> {
         let position = |name: &str| self.program.outputs.iter().position(|named| named.name == name);
         let (score, map) = (position("score"), position("score_map"));
         let score = score.ok_or_else(|| Error::plugin("the evaluation program has no output `score`"))?;
-        self.each(pictures, |picture, position, n, values| {
+        self.each(samples, |picture, position, n, values| {
             let value = values[score].as_f32()?[position];
             let map = match map {
                 Some(map) => {
@@ -158,9 +154,8 @@ impl<'a> Scorer<'a> {
             };
             let bad = !value.is_finite() || map.iter().flatten().any(|x| !x.is_finite());
             if bad {
-                return Err(
-                    Error::new(ErrorKind::Numeric, "the score is not a finite number").with("file", &names[picture])
-                );
+                return Err(Error::new(ErrorKind::Numeric, "the score is not a finite number")
+                    .with("file", samples.name(picture)));
             }
             take(picture, Scored { score: value, map })
         })
@@ -169,17 +164,17 @@ impl<'a> Scorer<'a> {
     /// Calls `take(picture, position in the batch, batch size, outputs)`; the last batch is filled up by repeating its last picture.
     fn each(
         &mut self,
-        pictures: &[Picture],
+        samples: &Samples,
         mut take: impl FnMut(usize, usize, usize, &[HostTensor]) -> Result<()>,
     ) -> Result<()> {
         let first = self.program.inputs().next().and_then(|(_, value)| self.program.ty(value).shape.first().copied());
         let n = first.unwrap_or(1);
         self.state.iter().try_for_each(|(name, value)| self.session.write(name, value))?;
-        for start in (0..pictures.len()).step_by(n) {
-            let taken: Vec<usize> = (start..start + n).map(|i| i.min(pictures.len() - 1)).collect();
-            let values = inputs(&self.program, &self.inputs, pictures, &taken)?;
+        for start in (0..samples.len()).step_by(n) {
+            let taken: Vec<usize> = (start..start + n).map(|i| i.min(samples.len() - 1)).collect();
+            let values = inputs(&self.program, &self.inputs, samples, &taken)?;
             let outputs = self.session.run(self.id, &values)?;
-            for (position, picture) in (start..pictures.len().min(start + n)).enumerate() {
+            for (position, picture) in (start..samples.len().min(start + n)).enumerate() {
                 take(picture, position, n, &outputs).map_err(|error| match error.kind() {
                     ErrorKind::Numeric => fault::locate(self.session, &self.program, &values, error),
                     _ => error,
@@ -199,11 +194,11 @@ pub(crate) fn program(eval: &Graph) -> Result<Graph> {
 }
 
 /// What an evaluation program is fed: the pictures at the positions `taken`, and zeros where training has noise.
-pub(crate) fn inputs(program: &Graph, known: &[InputSpec], pictures: &[Picture], taken: &[usize]) -> Result<Batch> {
+pub(crate) fn inputs(program: &Graph, known: &[InputSpec], samples: &Samples, taken: &[usize]) -> Result<Batch> {
     let input = |(name, value): (&str, ValueId)| {
         let ty = program.ty(value);
         let value = match known.iter().find(|input| input.name == name).map(|input| input.fill) {
-            Some(Fill::Image) => batch(pictures, taken, &ty.shape)?,
+            Some(Fill::Image) => samples.batch(taken, &ty.shape)?,
             Some(Fill::Flow) => return Err(images::no_flow(name)),
             _ => HostTensor::full(ty, 0.0),
         };

@@ -13,12 +13,14 @@ pub(crate) struct Difference {
     pub(crate) high: f64,
 }
 
-/// What is drawn: seeds and, apart from each other, normal and anomalous images.
+/// What is drawn from together: images each on its own, or the images of whole videos.
+pub(crate) type Stratum = Vec<Vec<usize>>;
+
+/// What is drawn: seeds and, apart from each other, the strata's units.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Design<'a> {
     pub(crate) seeds: usize,
-    /// Whether each image is anomalous.
-    pub(crate) labels: &'a [bool],
+    pub(crate) strata: &'a [Stratum],
     pub(crate) resamples: usize,
 }
 
@@ -33,23 +35,23 @@ pub(crate) fn resample(
     difference: impl Fn(usize, &[usize]) -> Result<Differences> + Sync,
 ) -> Result<Vec<Differences>> {
     let seeds: Vec<usize> = (0..design.seeds).collect();
-    let all: Vec<usize> = (0..design.labels.len()).collect();
-    let of_class = |class: bool| all.iter().copied().filter(|i| design.labels[*i] == class).collect();
-    let strata: [Vec<usize>; 2] = [of_class(false), of_class(true)];
+    let mut all: Vec<usize> = design.strata.iter().flatten().flatten().copied().collect();
+    all.sort_unstable();
     let one = |resample: usize| {
         if resample == 0 {
             return mean_over(&seeds, &all, &difference);
         }
         let mut stream = Stream::keyed(&format!("bootstrap/{resample}"));
         let drawn = draw(&mut stream, &seeds);
-        let images: Vec<usize> = strata.iter().flat_map(|stratum| draw(&mut stream, stratum)).collect();
+        let images: Vec<usize> =
+            design.strata.iter().flat_map(|stratum| draw(&mut stream, stratum)).flatten().collect();
         mean_over(&drawn, &images, &difference)
     };
     (0..=design.resamples).into_par_iter().map(one).collect()
 }
 
-fn draw(stream: &mut Stream, from: &[usize]) -> Vec<usize> {
-    from.iter().map(|_| from[stream.below(from.len() as u64) as usize]).collect()
+fn draw<T: Clone>(stream: &mut Stream, from: &[T]) -> Vec<T> {
+    from.iter().map(|_| from[stream.below(from.len() as u64) as usize].clone()).collect()
 }
 
 fn mean_over(
@@ -105,7 +107,9 @@ mod tests {
     }
 
     fn difference(baseline: &[f32], variant: &[f32], labels: &[bool], resamples: usize) -> Option<Difference> {
-        let resampled = resample(Design { seeds: 1, labels, resamples }, |_, images| {
+        let of_class = |class: bool| (0..labels.len()).filter(|i| labels[*i] == class).map(|i| vec![i]).collect();
+        let strata = [of_class(false), of_class(true)];
+        let resampled = resample(Design { seeds: 1, strata: &strata, resamples }, |_, images| {
             Ok(vec![auroc(baseline, labels, images).zip(auroc(variant, labels, images)).map(|(a, b)| b - a)])
         });
         let column: Vec<Option<f64>> = resampled.unwrap().iter().map(|row| row[0]).collect();
@@ -121,6 +125,17 @@ mod tests {
         assert!(gain.low > 0.2 && gain.high < 0.8 && gain.low <= gain.mean && gain.mean <= gain.high, "{gain:?}");
         let twin = difference(&chance, &chance, &labels, 50).unwrap();
         assert_eq!((twin.mean, twin.low, twin.high), (0.0, 0.0, 0.0));
+    }
+
+    #[test]
+    fn videos_are_drawn_whole() {
+        let strata = [vec![vec![0, 1, 2], vec![3, 4]], vec![vec![5, 6]]];
+        resample(Design { seeds: 1, strata: &strata, resamples: 20 }, |_, images| {
+            let whole = |unit: &[usize]| images.windows(unit.len()).filter(|w| *w == unit).count() * unit.len();
+            assert_eq!(whole(&[0, 1, 2]) + whole(&[3, 4]) + whole(&[5, 6]), images.len());
+            Ok(Vec::new())
+        })
+        .unwrap();
     }
 
     #[test]

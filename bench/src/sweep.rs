@@ -45,6 +45,8 @@ pub(crate) enum Outcome {
 
 pub(crate) struct Judged {
     pub(crate) scores: Vec<f32>,
+    /// Positions of the judged samples among the test samples of their group.
+    pub(crate) positions: Vec<usize>,
     pub(crate) evaluation: Evaluation,
     pub(crate) cost: Cost,
 }
@@ -85,7 +87,7 @@ impl<'a> Sweep<'a> {
         if let Some(Imported { origin, summary, .. }) = &shop.imported {
             self.progress.line(&format!("baseline from {}: {summary}", origin.file.display()));
         }
-        let material = contained(|| Material::load(self.plan, group, &shop.spec.preprocessing))?;
+        let material = contained(|| Material::load(self.plan, group, &shop.spec))?;
         for seed in self.plan.config.run.seeds.clone() {
             for (variant, planned) in self.plan.variants.iter().enumerate() {
                 let outcome = self.cell(&shop, &material, planned, seed);
@@ -100,7 +102,7 @@ impl<'a> Sweep<'a> {
         cost::reset_peak();
         let work = self.work;
         let units = Workshop::work(self.plan, shop.group, variant);
-        let each = material.fit.pictures.len() + material.held.pictures.len();
+        let each = material.fit.len() + material.held.len();
         let (label, plan, progress) = (label(shop, variant, seed), self.plan, &mut self.progress);
         let mut advanced = 0;
         let outcome = contained(|| {
@@ -164,9 +166,10 @@ fn judge(
     scores: Scores,
 ) -> Result<Outcome> {
     let eval = &plan.config.eval;
-    let evaluation = Evaluation::new(&scores, &material.test.pictures, shop.data(), eval.aupro_limit)?;
-    maps::write(shop, &variant.name, seed, &scores, &material.test.pictures)?;
-    Ok(Outcome::Judged(Box::new(Judged { cost: scores.cost, evaluation, scores: scores.scores })))
+    let evaluation = Evaluation::new(&scores, &material.test, shop.data(), eval.aupro_limit)?;
+    maps::write(shop, &variant.name, seed, &scores, &material.test)?;
+    let positions = (0..material.test.len()).map(|i| material.test.position(i)).collect();
+    Ok(Outcome::Judged(Box::new(Judged { cost: scores.cost, evaluation, scores: scores.scores, positions })))
 }
 
 /// A panic as an error: it costs a cell, not the run.

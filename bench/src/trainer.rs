@@ -12,7 +12,8 @@ use mimus_core::{Context, Error, ErrorKind, Graph, HostTensor, Result, passes};
 
 use crate::config::Train;
 use crate::fault;
-use crate::images::{self, Picture, batch};
+use crate::images;
+use crate::samples::Samples;
 use crate::store::Checkpoint;
 
 /// What is trained, on what.
@@ -25,11 +26,9 @@ pub(crate) struct Training<'a> {
     pub(crate) options: &'a Train,
     pub(crate) epochs: usize,
     pub(crate) seed: u64,
-    pub(crate) pictures: &'a [Picture],
-    /// Names of the pictures for messages.
-    pub(crate) names: &'a [String],
+    pub(crate) samples: &'a Samples,
     /// Pictures of textures, empty if the user gives none.
-    pub(crate) textures: &'a [Picture],
+    pub(crate) textures: &'a Samples,
     /// Values that replace the declared first ones.
     pub(crate) first: &'a BTreeMap<String, HostTensor>,
 }
@@ -55,7 +54,7 @@ impl Training<'_> {
             let turns = load(session, &programs, &checkpoint).map_err(|error| error.with("file", path.display()))?;
             while checkpoint.epochs < span.end {
                 let order =
-                    Stream::new(self.seed, &format!("order/{}", checkpoint.epochs)).permutation(self.pictures.len());
+                    Stream::new(self.seed, &format!("order/{}", checkpoint.epochs)).permutation(self.samples.len());
                 let span = span.clone();
                 let mut epoch =
                     Epoch { training: self, stage, span, session, turns: &turns, start: &checkpoint, order };
@@ -104,7 +103,7 @@ impl Training<'_> {
             .map_or(turn.learning_rate, |rate| rate * turn.learning_rate / first.learning_rate))
     }
 
-    /// What the graphs of a stage are fed: the pictures at the positions `taken`, and noise of the step's own.
+    /// What the graphs of a stage are fed: the samples at the positions `taken`, and noise of the step's own.
     pub(crate) fn inputs(&self, stage: &Stage, taken: &[usize], step: usize) -> Result<Batch> {
         let graphs = stage.turns.iter().map(|turn| &turn.graph);
         let known: BTreeMap<&str, &[usize]> =
@@ -113,7 +112,7 @@ impl Training<'_> {
         for input in &self.spec.inputs {
             let Some(shape) = known.get(input.name.as_str()) else { continue };
             let value = match input.fill {
-                Fill::Image => batch(self.pictures, taken, shape)?,
+                Fill::Image => self.samples.batch(taken, shape)?,
                 Fill::Noise => {
                     let mut stream = Stream::new(self.seed, &format!("noise/{}/{step}", input.name));
                     let n = shape.iter().product();
@@ -137,12 +136,12 @@ impl Training<'_> {
     /// Textures drawn for the samples of a step, if the model takes them and the user gives them.
     fn textures(&self, inputs: &mut Batch, samples: usize, step: usize) -> Result<()> {
         let wanted = self.spec.inputs.iter().find(|input| input.fill == Fill::Texture);
-        let (Some(input), false) = (wanted, self.textures.is_empty()) else { return Ok(()) };
+        let (Some(input), false) = (wanted, self.textures.len() == 0) else { return Ok(()) };
         let mut stream = Stream::new(self.seed, &format!("textures/{step}"));
         let taken: Vec<usize> = (0..samples).map(|_| stream.below(self.textures.len() as u64) as usize).collect();
         let channels = self.spec.preprocessing.color.channels();
         let shape = [samples, channels, self.request.height, self.request.width];
-        inputs.insert(input.name.clone(), batch(self.textures, &taken, &shape)?);
+        inputs.insert(input.name.clone(), self.textures.batch(&taken, &shape)?);
         Ok(())
     }
 }
@@ -196,7 +195,7 @@ struct Epoch<'a> {
     turns: &'a [ProgramId],
     /// Where the epoch begins.
     start: &'a Checkpoint,
-    /// Positions of the pictures in the order in which they are taken.
+    /// Positions of the samples in the order in which they are taken.
     order: Vec<usize>,
 }
 
@@ -223,7 +222,7 @@ impl Epoch<'_> {
         self.start.epochs * self.steps() + step
     }
 
-    /// Positions of the pictures of a step.
+    /// Positions of the samples of a step.
     fn taken(&self, step: usize) -> Vec<usize> {
         let batch = self.training.request.batch;
         (0..batch).map(|i| self.order[(step * batch + i) % self.order.len()]).collect()
@@ -252,7 +251,7 @@ impl Epoch<'_> {
     /// lead to the same place, and there the forward pass is searched for the layer.
     fn diverged(&mut self, step: usize, turn: usize, loss: f32) -> Result<Error> {
         let (taken, global) = (self.taken(step), self.global(step));
-        let names: Vec<&str> = taken.iter().map(|i| self.training.names[*i].as_str()).collect();
+        let names: Vec<&str> = taken.iter().map(|i| self.training.samples.name(*i)).collect();
         let error = Error::new(ErrorKind::Numeric, format!("the loss is {loss}"));
         self.start.variables.iter().try_for_each(|(name, value)| self.session.write(name, value))?;
         for earlier in 0..step {

@@ -18,6 +18,7 @@ use crate::images::resize_map;
 use crate::maps::{Range, write_overlay, write_tiff};
 use crate::plugins::{self, Places};
 use crate::print;
+use crate::samples::Samples;
 use crate::scorer::Scored;
 use crate::table::Table;
 
@@ -68,18 +69,22 @@ impl Predict {
         let cell = self.choice.cell(&plan)?;
         let folder = Folder::existing(&plan.config)?;
         let shop = Workshop::new(&plan, &folder, cell.model, cell.group)?;
+        if shop.spec.clip.frames > 1 {
+            let message = format!("the model sees clips of {} frames, not single pictures", shop.spec.clip.frames);
+            return Err(Error::config(message).hint("judge videos with `mimus bench` or `mimus eval`"));
+        }
         let variant = &plan.variants[cell.variant];
         let mut session = plan.session(&plan.stages(cell.model, &variant.recipe).eval)?;
         let (mut scorer, scores) = shop.scorer(session.as_mut(), variant, cell.seed)?;
         let range = scores.maps.as_ref().map(|maps| maps.as_f32().map(Range::of)).transpose()?;
         let known = Known { normal: scores.normal, range, size: shop.size(), batch: plan.config.train.batch };
         self.score_all(images, &known, |pictures| {
-            let (mut prepared, mut names, mut scored) = (Vec::new(), Vec::new(), Vec::new());
-            for (name, pixels) in pictures {
-                prepared.push(shop.prepare(pixels).context("file", name)?);
-                names.push(name.clone());
-            }
-            scorer.scores(&prepared, &names, |_, one| {
+            let mut scored = Vec::new();
+            let prepared = pictures
+                .iter()
+                .map(|(name, pixels)| Ok((shop.prepare(pixels).context("file", name)?, name.clone())))
+                .collect::<Result<Vec<_>>>()?;
+            scorer.scores(&Samples::of_length(1, prepared), |_, one| {
                 scored.push(one);
                 Ok(())
             })?;

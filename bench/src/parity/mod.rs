@@ -6,13 +6,14 @@ mod walk;
 
 use std::collections::BTreeMap;
 
-use mimus_core::plugin::Preprocessing;
+use mimus_core::plugin::{ModelSpec, Preprocessing};
 use mimus_core::random::Stream;
 use mimus_core::train::LEARNING_RATE;
 use mimus_core::{Context, Error, Graph, HostTensor, Result};
 
 use crate::images::Picture;
 use crate::plan::{Lineup, Recipe};
+use crate::samples::Samples;
 use crate::scorer;
 use crate::store::Tensors;
 use crate::trainer::Training;
@@ -29,7 +30,7 @@ pub(crate) fn cases(lineup: &Lineup) -> Result<Vec<Case>> {
     for (number, model) in lineup.models.iter().enumerate() {
         let request = lineup.request(number);
         let spec = model.part.component.describe(&request).context("model", &model.label)?;
-        let pictures = pictures(&spec.preprocessing, request.batch, [request.height, request.width]);
+        let samples = samples(&spec, request.batch, [request.height, request.width]);
         let taken: Vec<usize> = (0..request.batch).collect();
         // The baseline with twice the epochs runs the programs of the baseline.
         for variant in lineup.variants.iter().filter(|variant| !matches!(variant.recipe, Recipe::BaselineTwice)) {
@@ -44,9 +45,8 @@ pub(crate) fn cases(lineup: &Lineup) -> Result<Vec<Case>> {
                 options: &lineup.config.train,
                 epochs: 1,
                 seed: SEED,
-                pictures: &pictures,
-                names: &[],
-                textures: &[],
+                samples: &samples,
+                textures: &Samples::of_length(1, []),
                 first: &BTreeMap::new(),
             };
             let mut inputs = training.inputs(stage, &taken, 0)?;
@@ -60,24 +60,26 @@ pub(crate) fn cases(lineup: &Lineup) -> Result<Vec<Case>> {
             };
             case(training.step_of(main)?, inputs, "training step")?;
             let evaluation = scorer::program(&programs.eval)?;
-            let inputs = scorer::inputs(&evaluation, &spec.inputs, &pictures, &taken)?;
+            let inputs = scorer::inputs(&evaluation, &spec.inputs, &samples, &taken)?;
             case(evaluation, inputs, "evaluation")?;
         }
     }
     Ok(cases)
 }
 
-/// Pictures of evenly spread pixel values, as the model sees them.
-fn pictures(preprocessing: &Preprocessing, count: usize, size: [usize; 2]) -> Vec<Picture> {
+/// Samples of evenly spread pixel values, as the model sees them.
+fn samples(spec: &ModelSpec, count: usize, size: [usize; 2]) -> Samples {
     let picture = |number: usize| {
         let mut stream = Stream::new(SEED, &format!("parity/{number}"));
-        let channels = preprocessing.mean.iter().zip(&preprocessing.std);
+        let Preprocessing { mean, std, .. } = &spec.preprocessing;
+        let channels = mean.iter().zip(std);
         let plane = |(mean, std): (&f64, &f64)| -> Vec<f32> {
             (0..size[0] * size[1]).map(|_| ((stream.uniform() - mean) / std) as f32).collect()
         };
         Picture { values: channels.flat_map(plane).collect(), mask: None, size }
     };
-    (0..count).map(picture).collect()
+    let frames = (0..count * spec.clip.frames).map(|i| (picture(i), format!("fixed picture {i}")));
+    Samples::of_length(spec.clip.frames, frames)
 }
 
 fn beginnings(program: &Graph) -> Result<Tensors> {
