@@ -6,7 +6,8 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::{env, fs};
 
-use mimus_core::metrics::{Metric, PixelMetrics, PixelScores, Ranking};
+use mimus_core::metrics::{Metric, PixelMetrics, PixelScores, Protocol, Ranking};
+use mimus_core::random::Stream;
 use safetensors::{Dtype, SafeTensors};
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
@@ -108,6 +109,51 @@ fn pixel_metrics_agree_with_scikit_learn_and_the_definition_of_aupro() -> Outcom
             let regions = &index["models"]["metrics"]["results"][&case]["regions"];
             assert_eq!(regions.as_u64(), Some(found.regions as u64), "regions of {case}");
         }
+    }
+    Ok(())
+}
+
+/// The generated raw score of a video, before an anomalous frame's is raised.
+fn generated(name: &str, frames: usize, lo: f64, hi: f64) -> Vec<f64> {
+    let mut stream = Stream::keyed(&format!("golden-a/input:{name}"));
+    // Values are rounded to single precision once.
+    (0..frames).map(|_| f64::from(stream.range(lo, hi) as f32)).collect()
+}
+
+#[test]
+fn protocols_agree_with_published_post_processing() -> Outcome {
+    let bytes = read("video_scores.safetensors")?;
+    let file = SafeTensors::deserialize(&bytes)?;
+    let (mut mnad, mut memae, mut hf2vad) = (Vec::new(), Vec::new(), Vec::new());
+    let weights: Vec<String> =
+        cases(&file, ".normality").iter().filter_map(|case| Some(case.strip_prefix("mnad_")?.to_owned())).collect();
+    assert_eq!(weights, ["0.6", "0.7"]);
+    for video in 0..cases(&file, ".labels").len() {
+        let labels = labels(&file, &format!("v{video}.labels"))?;
+        let raised = |kind: &str, lo, hi, by: f64| -> Vec<f64> {
+            let raw = generated(&format!("v{video}.{kind}"), labels.len(), lo, hi);
+            raw.iter().zip(&labels).map(|(score, label)| score + if *label { by } else { 0.0 }).collect()
+        };
+        let psnr: Vec<f64> = raised("psnr", 20.0, 40.0, -6.0).iter().map(|psnr| -psnr).collect();
+        let (distance, error) = (raised("dist", 0.001, 0.01, 0.003), raised("err", 10.0, 50.0, 15.0));
+        for weight in &weights {
+            let weight: f64 = weight.parse()?;
+            mnad.push(Protocol::named("mnad")?.scores(&[(weight, &psnr), (1.0 - weight, &distance)])?);
+        }
+        memae.extend(Protocol::named("memae")?.scores(&[(1.0, &error)])?);
+        hf2vad.extend(Protocol::named("hf2vad")?.scores(&[(1.0, &error)])?);
+    }
+    let of_weight = |i: usize| mnad.iter().skip(i).step_by(weights.len()).flatten().map(|score| 1.0 - score).collect();
+    let found: [(&str, Vec<f64>); 4] = [
+        ("mnad_0.6.normality", of_weight(0)),
+        ("mnad_0.7.normality", of_weight(1)),
+        ("memae.regularity", memae.iter().map(|score| 1.0 - score).collect()),
+        ("hf2vad.filtered", hf2vad),
+    ];
+    for (name, found) in found {
+        let expected = doubles(&file, name)?;
+        let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(found.len() == expected.len() && worst <= 1e-9, "{name}: {worst}");
     }
     Ok(())
 }

@@ -7,6 +7,8 @@
 //! - [`Ranking::of`]: AUROC, average precision and F1max of images or frames.
 //! - [`PixelScores`]: the same of pixels, and AUPRO, image by image over a whole category.
 //! - [`PixelBins`]: about the same of images drawn with repetition, for confidence intervals.
+//! - [`FrameMetrics`]: AUROC of frames over all videos and by video, and the equal error rate, after a named [`Protocol`].
+//! - [`TrackMetrics`]: RBDC and TBDC of detected regions in videos.
 //! - [`Regions::label`]: the 8-connected regions of a mask.
 
 mod binned;
@@ -14,10 +16,14 @@ mod overlap;
 mod pixel;
 mod ranking;
 mod regions;
+mod tracks;
 mod value;
+mod video;
 
 pub use binned::{BinnedImage, PixelBins};
 pub use pixel::{PixelMetrics, PixelScores};
 pub use ranking::Ranking;
 pub use regions::Regions;
+pub use tracks::{Detection, PixelBox, STREET_SCENE, TrackMetrics, TrueRegion};
 pub use value::Metric;
+pub use video::{FrameMetrics, MissingClass, Normalise, Protocol, Smooth};
