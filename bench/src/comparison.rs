@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use mimus_core::Result;
+use mimus_core::metrics::Metric;
 use serde::Serialize;
 
-use crate::evaluation::{COLUMNS, Evaluation};
+use crate::evaluation::Evaluation;
 use crate::plan::Plan;
 use crate::stages::Stages;
 use crate::statistics::{Design, Difference, Differences, interval, mean_std, resample};
@@ -104,8 +105,11 @@ fn entry(plan: &Plan, cells: &[Cell], place: [usize; 3]) -> Result<Option<Entry>
     let costs = own.iter().map(|(_, judged)| judged.cost);
     let mean = |cost: fn(&crate::cost::Cost) -> f64| costs.clone().map(|c| cost(&c)).sum::<f64>() / own.len() as f64;
     let peak = costs.clone().map(|cost| cost.peak_mib).try_fold(0.0_f64, |most, peak| Some(most.max(peak?)));
-    let row = |(i, column): (usize, &crate::evaluation::Column)| {
-        let metrics: Vec<_> = own.iter().map(|(seed, judged)| (*seed, judged.evaluation.metric(column))).collect();
+    let nth = |evaluation: &Evaluation, i: usize| {
+        evaluation.metrics().nth(i).map_or_else(|| Metric::Undefined("not computed".to_owned()), |(_, metric)| metric)
+    };
+    let row = |(i, name): (usize, &'static str)| {
+        let metrics: Vec<_> = own.iter().map(|(seed, judged)| (*seed, nth(&judged.evaluation, i))).collect();
         let undefined = metrics.iter().find_map(|(_, metric)| metric.reason()).map(str::to_owned);
         let by_seed: BTreeMap<u64, f64> =
             metrics.iter().filter_map(|(seed, metric)| Some((*seed, metric.value()?))).collect();
@@ -114,7 +118,7 @@ fn entry(plan: &Plan, cells: &[Cell], place: [usize; 3]) -> Result<Option<Entry>
             None => mean_std(&values).map_or((None, None), |(mean, std)| (Some(mean), std)),
             Some(_) => (None, None),
         };
-        let exact = |(a, b): &(&Evaluation, &Evaluation)| Some(b.metric(column).value()? - a.metric(column).value()?);
+        let exact = |(a, b): &(&Evaluation, &Evaluation)| Some(nth(b, i).value()? - nth(a, i).value()?);
         let exact: Option<Vec<f64>> = pairs.iter().map(exact).collect();
         let exact = exact.and_then(|values| mean_std(&values)).map(|(mean, _)| mean);
         Row {
@@ -122,7 +126,7 @@ fn entry(plan: &Plan, cells: &[Cell], place: [usize; 3]) -> Result<Option<Entry>
             group: plan.data.index().groups[group].name.clone(),
             variant: plan.variants[variant].name.clone(),
             backends: plan.stages(model, &plan.variants[variant].recipe),
-            metric: column.name,
+            metric: name,
             mean: mean_value,
             std,
             by_seed,
@@ -134,7 +138,9 @@ fn entry(plan: &Plan, cells: &[Cell], place: [usize; 3]) -> Result<Option<Entry>
             peak_mib: peak,
         }
     };
-    let rows = COLUMNS.iter().enumerate().map(row).collect();
+    let names: Vec<&'static str> =
+        own.first().map(|(_, judged)| judged.evaluation.metrics().map(|(name, _)| name).collect()).unwrap_or_default();
+    let rows = names.into_iter().enumerate().map(row).collect();
     Ok(Some(Entry { rows, resampled }))
 }
 
@@ -182,7 +188,8 @@ fn over_groups(plan: &Plan, entries: &[&Entry]) -> Vec<Row> {
             ..(*first).clone()
         })
     };
-    (0..COLUMNS.len()).filter_map(row).collect()
+    let columns = entries.iter().map(|entry| entry.rows.len()).min().unwrap_or(0);
+    (0..columns).filter_map(row).collect()
 }
 
 /// The mean over groups for each seed that has a value in all of them.

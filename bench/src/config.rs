@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use mimus_core::error::did_you_mean;
+use mimus_core::metrics::Protocol;
 use mimus_core::plugin::{OptionSpec, OptionValue, Options};
 use mimus_core::train::{OptimizerSpec, Schedule};
 use mimus_core::{Context, Error, Result};
@@ -264,6 +265,9 @@ impl Default for Train {
 pub(crate) struct Eval {
     /// Largest false-positive rate of AUPRO.
     pub(crate) aupro_limit: f64,
+    /// What becomes of the scores of a video's frames before they are ranked.
+    #[serde(deserialize_with = "protocol")]
+    pub(crate) protocol: ProtocolKey,
     /// Resamples of the paired bootstrap.
     pub(crate) resamples: usize,
     pub(crate) confidence: f64,
@@ -273,9 +277,46 @@ pub(crate) struct Eval {
     pub(crate) overlays: bool,
 }
 
+/// A protocol by name, or one of the user's own as a table.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub(crate) enum ProtocolKey {
+    Named(String),
+    Own(Protocol),
+}
+
+impl ProtocolKey {
+    /// # Errors
+    /// If no protocol has the name.
+    pub(crate) fn resolve(&self) -> Result<Protocol> {
+        match self {
+            Self::Named(name) => Protocol::named(name).context("key", "eval.protocol"),
+            Self::Own(protocol) => Ok(protocol.clone()),
+        }
+    }
+}
+
+/// By hand, since an untagged enumeration would not say which key is wrong.
+fn protocol<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<ProtocolKey, D::Error> {
+    match toml::Value::deserialize(deserializer)? {
+        toml::Value::String(name) => Ok(ProtocolKey::Named(name)),
+        table => table
+            .try_into()
+            .map(ProtocolKey::Own)
+            .map_err(|error: toml::de::Error| serde::de::Error::custom(error.message())),
+    }
+}
+
 impl Default for Eval {
     fn default() -> Self {
-        Self { aupro_limit: 0.3, resamples: 1000, confidence: 0.95, maps: false, overlays: false }
+        Self {
+            aupro_limit: 0.3,
+            protocol: ProtocolKey::Named("clean".to_owned()),
+            resamples: 1000,
+            confidence: 0.95,
+            maps: false,
+            overlays: false,
+        }
     }
 }
 
@@ -361,7 +402,10 @@ impl Config {
             ),
         ];
         match rules.iter().find(|(holds, ..)| !holds) {
-            None => stages::check(self),
+            None => {
+                self.eval.protocol.resolve()?;
+                stages::check(self)
+            }
             Some((_, key, rule)) => Err(Error::config(*rule).with("key", key)),
         }
     }

@@ -1,11 +1,14 @@
 //! How well a cell separates normal from anomalous: every metric once exactly, and counted so that it can be resampled.
 
-use mimus_core::metrics::{BinnedImage, Metric, PixelBins, PixelMetrics, PixelScores, Ranking};
+use mimus_core::metrics::{
+    BinnedImage, FrameMetrics, Metric, MissingClass, PixelBins, PixelMetrics, PixelScores, Ranking,
+};
 use mimus_core::plugin::{Group, SampleInfo};
 use mimus_core::{Context, Result};
 use rayon::prelude::*;
 
 use crate::cell::Scores;
+use crate::config::Eval;
 use crate::images::resize_map;
 use crate::samples::{Samples, videos};
 use crate::statistics::{Differences, Stratum};
@@ -19,59 +22,145 @@ const CHUNK: usize = 8;
 /// The metrics of a cell.
 pub(crate) struct Evaluation {
     labels: Vec<bool>,
-    scores: Vec<f32>,
-    pub(crate) image: Ranking,
-    /// Why there are none, if there are none.
-    pub(crate) pixel: Result<PixelMetrics, String>,
+    /// As the protocol made them where they are those of a video's frames, else raw.
+    scores: Vec<f64>,
+    /// Samples of a video that its protocol ranks; all of a data set of pictures.
+    kept: Vec<bool>,
+    /// The number of the video that each sample belongs to; none for pictures.
+    videos: Option<Vec<usize>>,
+    missing: MissingClass,
+    numbers: Numbers,
     binned: Option<(PixelBins, Vec<BinnedImage>)>,
     limit: f64,
     strata: Vec<Stratum>,
 }
 
-/// A metric and where it is found.
+/// What was computed.
+struct Numbers {
+    ranked: Ranked,
+    /// Why there are none, if there are none.
+    pixel: Result<PixelMetrics, String>,
+}
+
+/// Whole samples against each other.
+enum Ranked {
+    Images(Ranking),
+    Frames(FrameMetrics),
+}
+
+/// A metric, and where it is found; `None` where the data are not of its kind.
 pub(crate) struct Column {
     pub(crate) name: &'static str,
-    image: fn(&Ranking) -> Option<&Metric>,
-    pixel: fn(&PixelMetrics) -> Option<&Metric>,
+    of: fn(&Numbers) -> Option<Metric>,
+}
+
+impl Numbers {
+    fn image(&self) -> Option<&Ranking> {
+        match &self.ranked {
+            Ranked::Images(ranking) => Some(ranking),
+            Ranked::Frames(_) => None,
+        }
+    }
+
+    fn frame(&self) -> Option<&FrameMetrics> {
+        match &self.ranked {
+            Ranked::Images(_) => None,
+            Ranked::Frames(frames) => Some(frames),
+        }
+    }
+
+    fn pixel(&self, of: fn(&PixelMetrics) -> &Metric) -> Option<Metric> {
+        Some(match &self.pixel {
+            Ok(pixel) => of(pixel).clone(),
+            Err(reason) => Metric::Undefined(reason.clone()),
+        })
+    }
 }
 
 /// All metrics that are compared.
-pub(crate) const COLUMNS: [Column; 7] = [
-    Column { name: "image AUROC", image: |r| Some(&r.auroc), pixel: |_| None },
-    Column { name: "image AP", image: |r| Some(&r.ap), pixel: |_| None },
-    Column { name: "image F1max", image: |r| Some(&r.f1max), pixel: |_| None },
-    Column { name: "pixel AUROC", image: |_| None, pixel: |p| Some(&p.ranking.auroc) },
-    Column { name: "pixel AP", image: |_| None, pixel: |p| Some(&p.ranking.ap) },
-    Column { name: "pixel F1max", image: |_| None, pixel: |p| Some(&p.ranking.f1max) },
-    Column { name: "AUPRO", image: |_| None, pixel: |p| Some(&p.aupro) },
+pub(crate) const COLUMNS: [Column; 10] = [
+    Column { name: "image AUROC", of: |n| Some(n.image()?.auroc.clone()) },
+    Column { name: "image AP", of: |n| Some(n.image()?.ap.clone()) },
+    Column { name: "image F1max", of: |n| Some(n.image()?.f1max.clone()) },
+    Column { name: "frame AUROC, micro", of: |n| Some(n.frame()?.micro.auroc.clone()) },
+    Column { name: "frame AUROC, macro", of: |n| Some(n.frame()?.macro_auroc.clone()) },
+    Column { name: "frame EER", of: |n| Some(n.frame()?.eer.clone()) },
+    Column { name: "pixel AUROC", of: |n| n.pixel(|p| &p.ranking.auroc) },
+    Column { name: "pixel AP", of: |n| n.pixel(|p| &p.ranking.ap) },
+    Column { name: "pixel F1max", of: |n| n.pixel(|p| &p.ranking.f1max) },
+    Column { name: "AUPRO", of: |n| n.pixel(|p| &p.aupro) },
 ];
 
 impl Evaluation {
-    /// Judges scores and maps; maps are resized to the frames' own sizes, where the masks are.
-    pub(crate) fn new(scores: &Scores, samples: &Samples, group: &Group, limit: f64) -> Result<Self> {
+    /// Judges scores and maps; maps are resized to the frames' own sizes, where the masks are. Scores of videos go through the protocol.
+    pub(crate) fn new(scores: &Scores, samples: &Samples, group: &Group, eval: &Eval) -> Result<Self> {
         let infos: Vec<&SampleInfo> = (0..samples.len()).map(|i| &group.test[samples.position(i)]).collect();
         let labels: Vec<bool> = infos.iter().map(|info| info.anomalous).collect();
-        let image = Ranking::of("image", &scores.scores, &labels)?;
+        let protocol = eval.protocol.resolve()?;
+        let mut raw: Vec<f64> = scores.scores.iter().map(|score| f64::from(*score)).collect();
+        let mut kept = vec![true; raw.len()];
+        let all: Vec<&SampleInfo> = group.test.iter().collect();
+        let videos = match videos(&all)? {
+            None => None,
+            Some(videos) => {
+                let mut numbers = Vec::new();
+                for (number, (_, frames)) in videos.into_iter().enumerate() {
+                    let start = numbers.len();
+                    let own = (start..samples.len()).take_while(|i| frames.contains(&samples.position(*i))).count();
+                    let scored = protocol.scores(&[(1.0, &raw[start..start + own])])?;
+                    let ranked = protocol.kept(frames);
+                    for (i, score) in (start..).zip(scored) {
+                        raw[i] = score;
+                        kept[i] = ranked.contains(&samples.position(i));
+                    }
+                    numbers.extend(std::iter::repeat_n(number, own));
+                }
+                Some(numbers)
+            }
+        };
         let (pixel, binned) = match &scores.maps {
             None => (Err("the model has no score map".to_owned()), None),
             Some(_) if !group.has_masks => (Err("not every anomalous image has a mask".to_owned()), None),
             Some(maps) => {
-                let (metrics, binned) = pixels(maps.as_f32()?, &maps.shape()[1..], samples, limit)?;
+                let (metrics, binned) = pixels(maps.as_f32()?, &maps.shape()[1..], samples, eval.aupro_limit)?;
                 (Ok(metrics), Some(binned))
             }
         };
-        Ok(Self { labels, scores: scores.scores.clone(), image, pixel, binned, limit, strata: strata(&infos)? })
+        let ranked = Ranked::Images(Ranking::of("image", &[0.0_f64; 0], &[])?);
+        let mut evaluation = Self {
+            labels,
+            scores: raw,
+            kept,
+            videos,
+            missing: protocol.missing,
+            numbers: Numbers { ranked, pixel },
+            binned,
+            limit: eval.aupro_limit,
+            strata: strata(&infos)?,
+        };
+        let drawn: Vec<usize> = (0..samples.len()).collect();
+        evaluation.numbers.ranked = evaluation.ranked(&drawn)?;
+        Ok(evaluation)
     }
 
-    /// The exact value of a metric.
-    pub(crate) fn metric(&self, column: &Column) -> Metric {
-        if let Some(metric) = (column.image)(&self.image) {
-            return metric.clone();
-        }
-        match &self.pixel {
-            Ok(pixel) => (column.pixel)(pixel).cloned().unwrap_or_else(|| Metric::Undefined("not computed".to_owned())),
-            Err(reason) => Metric::Undefined(reason.clone()),
-        }
+    /// The columns that there are for this kind of data, with the exact values.
+    pub(crate) fn metrics(&self) -> impl Iterator<Item = (&'static str, Metric)> {
+        COLUMNS.iter().filter_map(|column| Some((column.name, (column.of)(&self.numbers)?)))
+    }
+
+    /// The highest of all thresholds that give the best F1 of whole samples, and of pixels.
+    pub(crate) fn f1max_thresholds(&self) -> (Metric, Option<Metric>) {
+        let ranking = match &self.numbers.ranked {
+            Ranked::Images(ranking) => ranking,
+            Ranked::Frames(frames) => &frames.micro,
+        };
+        let pixel = self.numbers.pixel.as_ref().ok();
+        (ranking.f1max_threshold.clone(), pixel.map(|pixel| pixel.ranking.f1max_threshold.clone()))
+    }
+
+    /// 8-connected anomalous regions in the masks.
+    pub(crate) fn regions(&self) -> Option<usize> {
+        self.numbers.pixel.as_ref().ok().map(|pixel| pixel.regions)
     }
 
     /// What a bootstrap draws: images, normal and anomalous apart; of videos whole ones.
@@ -79,18 +168,32 @@ impl Evaluation {
         &self.strata
     }
 
-    /// Every metric of [`COLUMNS`] on the images at the positions `drawn`.
+    /// Every one of [`Evaluation::metrics`] on the samples at the positions `drawn`.
     pub(crate) fn resampled(&self, drawn: &[usize]) -> Result<Differences> {
-        let labels: Vec<bool> = drawn.iter().map(|i| self.labels[*i]).collect();
-        let scores: Vec<f32> = drawn.iter().map(|i| self.scores[*i]).collect();
-        let image = Ranking::of("image", &scores, &labels)?;
         let binned = self.binned.as_ref();
-        let pixel = binned.map(|(bins, images)| bins.metrics(images, drawn, self.limit)).transpose()?;
-        let value = |column: &Column| {
-            let metric = (column.image)(&image).or_else(|| pixel.as_ref().and_then(column.pixel));
-            metric.and_then(Metric::value)
+        let pixel = match binned.map(|(bins, images)| bins.metrics(images, drawn, self.limit)).transpose()? {
+            Some(pixel) => Ok(pixel),
+            None => Err(String::new()),
         };
-        Ok(COLUMNS.iter().map(value).collect())
+        let numbers = Numbers { ranked: self.ranked(drawn)?, pixel };
+        Ok(COLUMNS.iter().filter_map(|column| Some((column.of)(&numbers)?.value())).collect())
+    }
+
+    fn ranked(&self, drawn: &[usize]) -> Result<Ranked> {
+        let scores = |drawn: &[usize]| drawn.iter().map(|i| self.scores[*i]).collect::<Vec<f64>>();
+        let labels = |drawn: &[usize]| drawn.iter().map(|i| self.labels[*i]).collect::<Vec<bool>>();
+        let Some(videos) = &self.videos else {
+            return Ok(Ranked::Images(Ranking::of("image", &scores(drawn), &labels(drawn))?));
+        };
+        // The same video drawn twice in a row is two videos.
+        let same = |a: &usize, b: &usize| videos[*a] == videos[*b] && *b == *a + 1;
+        let one = |video: &[usize]| {
+            let kept: Vec<usize> = video.iter().copied().filter(|i| self.kept[*i]).collect();
+            (scores(&kept), labels(&kept))
+        };
+        let drawn: Vec<(Vec<f64>, Vec<bool>)> = drawn.chunk_by(same).map(one).collect();
+        let drawn: Vec<(&[f64], &[bool])> = drawn.iter().map(|(s, l)| (s.as_slice(), l.as_slice())).collect();
+        Ok(Ranked::Frames(FrameMetrics::of(&drawn, self.missing)?))
     }
 }
 

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use crate::comparison::Row;
 use crate::config::Config;
 use crate::cost::Cost;
-use crate::evaluation::COLUMNS;
 use crate::files;
 use crate::folder::Folder;
 use crate::plan::Plan;
@@ -38,7 +37,7 @@ struct CellRecord<'a> {
     backends: Stages,
     seed: u64,
     metrics: BTreeMap<&'static str, Metric>,
-    /// Score at or above which an image is called anomalous for `image F1max`: chosen on the test labels, so never for use.
+    /// Score at or above which an image or frame is called anomalous for its best F1: chosen on the test labels, so never for use.
     image_f1max_threshold: Metric,
     pixel_f1max_threshold: Option<Metric>,
     /// 8-connected anomalous regions in the masks.
@@ -99,17 +98,17 @@ pub(crate) fn write(
     let record = |(cell, judged): (&'_ Cell, &'_ Judged)| {
         let [model, group, variant] = names(plan, cell);
         let evaluation = &judged.evaluation;
-        let pixel = evaluation.pixel.as_ref().ok();
+        let (image_f1max_threshold, pixel_f1max_threshold) = evaluation.f1max_thresholds();
         CellRecord {
             model,
             group,
             variant,
             backends: plan.stages(cell.model, &plan.variants[cell.variant].recipe),
             seed: cell.seed,
-            metrics: COLUMNS.iter().map(|column| (column.name, evaluation.metric(column))).collect(),
-            image_f1max_threshold: evaluation.image.f1max_threshold.clone(),
-            pixel_f1max_threshold: pixel.map(|pixel| pixel.ranking.f1max_threshold.clone()),
-            regions: pixel.map(|pixel| pixel.regions),
+            metrics: evaluation.metrics().collect(),
+            image_f1max_threshold,
+            pixel_f1max_threshold,
+            regions: evaluation.regions(),
             cost: judged.cost,
         }
     };
@@ -216,11 +215,11 @@ fn cost(row: &Row) -> [String; 3] {
     [duration(row.train_seconds), format!("{:.1} ms", row.score_ms), peak]
 }
 
-/// Image AUROC and AUPRO of every variant, differences beside them.
+/// The main metrics of every variant, differences beside them.
 fn summary(plan: &Plan, rows: &[Row], failures: &[Failure]) -> String {
     let confidence = 100.0 * plan.config.eval.confidence;
     let interval = format!("difference [{confidence:.0} % interval]");
-    let shown: Vec<&str> = ["image AUROC", "AUPRO"]
+    let shown: Vec<&str> = ["image AUROC", "frame AUROC, micro", "frame AUROC, macro", "AUPRO"]
         .into_iter()
         .filter(|name| rows.iter().any(|r| r.metric == *name && r.mean.is_some()))
         .collect();
@@ -256,9 +255,14 @@ fn summary(plan: &Plan, rows: &[Row], failures: &[Failure]) -> String {
     }
     let (seeds, resamples) = (plan.config.run.seeds.len(), plan.config.eval.resamples);
     text += &format!(
-        "Mean ± standard deviation over {seeds} seed(s). Differences to the baseline: paired bootstrap over images and seeds, \
+        "Mean ± standard deviation over {seeds} seed(s). Differences to the baseline: paired bootstrap over images (of videos: whole ones) and seeds, \
          {resamples} resamples;\n\"better\" and \"worse\" stand where the interval excludes 0, nothing where the data do not decide.\n"
     );
+    if rows.iter().any(|row| row.metric.starts_with("frame")) {
+        let found = plan.config.eval.protocol.resolve();
+        let described = found.map(|protocol| format!("`{}`: {}", protocol.name, protocol.describe()));
+        text += &format!("Frames are judged by the protocol {}.\n", described.unwrap_or_default());
+    }
     if plan.variants.len() == 1 {
         text += "There is nothing to compare: boost.attention lists no module.\n";
     }

@@ -133,8 +133,9 @@ impl<'a> Sweep<'a> {
         let line = match outcome {
             Ok(Outcome::Trained) => format!("{label}: trained"),
             Ok(Outcome::Judged(judged)) => {
-                let auroc = &judged.evaluation.image.auroc;
-                format!("{label}: image AUROC {auroc:.3}, trained in {}", duration(judged.cost.train_seconds))
+                let first = judged.evaluation.metrics().next();
+                let first = first.map(|(name, metric)| format!("{name} {metric:.3}, ")).unwrap_or_default();
+                format!("{label}: {first}trained in {}", duration(judged.cost.train_seconds))
             }
             Err(error) => format!("{label}: FAILED: {error}"),
         };
@@ -166,7 +167,7 @@ fn judge(
     scores: Scores,
 ) -> Result<Outcome> {
     let eval = &plan.config.eval;
-    let evaluation = Evaluation::new(&scores, &material.test, shop.data(), eval.aupro_limit)?;
+    let evaluation = Evaluation::new(&scores, &material.test, shop.data(), eval)?;
     maps::write(shop, &variant.name, seed, &scores, &material.test)?;
     let positions = (0..material.test.len()).map(|i| material.test.position(i)).collect();
     Ok(Outcome::Judged(Box::new(Judged { cost: scores.cost, evaluation, scores: scores.scores, positions })))

@@ -1,6 +1,8 @@
 //! Metrics of videos: what becomes of a video's frame scores before they are ranked differs from paper to paper and moves the numbers, so
 //! it has a name, a [`Protocol`], that stands beside every number.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Metric, Ranking};
@@ -117,11 +119,34 @@ impl Protocol {
         self.smooth.apply(&sum)
     }
 
-    /// The frames of a video that are ranked.
-    pub fn kept<'a, T>(&self, frames: &'a [T]) -> &'a [T] {
+    /// Those of a video's frames that are ranked.
+    pub fn kept(&self, frames: Range<usize>) -> Range<usize> {
         let [front, back] = self.trim;
-        let end = frames.len().saturating_sub(back);
-        &frames[front.min(end)..end]
+        let end = frames.end.saturating_sub(back).max(frames.start);
+        (frames.start + front).min(end)..end
+    }
+
+    /// What it does, for people: `scores by min and max of each video, without the first 4 and last 0 frames`.
+    pub fn describe(&self) -> String {
+        let scale = match self.normalise {
+            Normalise::None => "raw scores".to_owned(),
+            Normalise::MinMax => "scores by minimum and maximum of each video".to_owned(),
+        };
+        let smooth = match self.smooth {
+            Smooth::None => String::new(),
+            Smooth::Median { frames } => format!(", median of {frames} frames"),
+            Smooth::Gaussian { sigma } => format!(", Gaussian of {sigma} frames"),
+        };
+        let trim = match self.trim {
+            [0, 0] => "all frames".to_owned(),
+            [front, back] => format!("without the first {front} and the last {back} frames of each video"),
+        };
+        let missing = match self.missing {
+            MissingClass::Skip => "without videos of one class",
+            MissingClass::PadMissing => "with a frame of the missing class for videos of one class",
+            MissingClass::PadBoth => "with a normal and an anomalous frame for every video",
+        };
+        format!("{scale}{smooth}, {trim}; macro {missing}")
     }
 }
 
@@ -307,8 +332,8 @@ mod tests {
 
     #[test]
     fn protocols_are_known_by_name_and_drop_what_they_say() {
-        assert_eq!(Protocol::named("memae").unwrap().kept(&[0; 20]).len(), 5);
-        assert!(Protocol::named("memae").unwrap().kept(&[0; 10]).is_empty());
+        assert_eq!(Protocol::named("memae").unwrap().kept(0..20), 8..13);
+        assert!(Protocol::named("memae").unwrap().kept(3..13).is_empty());
         assert_eq!(Protocol::named("hf2-vad").unwrap_err().next_step(), Some("did you mean \"hf2vad\"?"));
     }
 }
