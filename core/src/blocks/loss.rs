@@ -64,3 +64,40 @@ pub fn entropy(b: &mut Builder, weights: ValueId) -> Result<ValueId> {
     let mean = mean_all(b, sum)?;
     b.neg(mean)
 }
+
+/// How far the targets of [`focal`] keep from 0 and 1.
+const SMOOTH: f64 = 1e-5;
+
+/// Focal loss of class probabilities `[N, 2, H, W]` against a mask `[N, 1, H, W]` of 0 and 1, a scalar: mean over pixels of
+/// `-w (1 - p)^gamma ln p`, where `p` is the probability of the pixel's class, smoothed by 1e-5, and `w` the class's weight
+/// (Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017; smoothing as in DRAEM's published code).
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn focal(
+    b: &mut Builder,
+    probabilities: ValueId,
+    mask: ValueId,
+    gamma: f64,
+    weights: Option<[f64; 2]>,
+) -> Result<ValueId> {
+    let normal = b.affine(mask, -1.0, 1.0)?;
+    let target = b.concat(&[normal, mask], 1)?;
+    // The published code holds these two in single precision, whatever the rest is computed in.
+    let target = b.clamp(target, f64::from(SMOOTH as f32), f64::from((1.0 - SMOOTH) as f32))?;
+    let product = b.mul(target, probabilities)?;
+    let p = b.sum_keep(product, &[1])?;
+    let p = b.affine(p, 1.0, SMOOTH)?;
+    let logarithm = b.log(p)?;
+    let mut loss = b.neg(logarithm)?;
+    if gamma != 0.0 {
+        let rest = b.affine(p, -1.0, 1.0)?;
+        let factor = b.pow(rest, gamma)?;
+        loss = b.mul(factor, loss)?;
+    }
+    if let Some([normal, anomalous]) = weights {
+        let weight = b.affine(mask, anomalous - normal, normal)?;
+        loss = b.mul(weight, loss)?;
+    }
+    mean_all(b, loss)
+}

@@ -2,6 +2,8 @@
 
 pub mod coder;
 pub mod convolution;
+pub mod double;
 pub mod loss;
 pub mod memory;
 pub mod norm;
+pub mod ssim;
