@@ -196,7 +196,11 @@ impl Set {
 
     fn input(&self, input: &Input) -> Result<HostTensor> {
         let mut stream = Stream::keyed(&format!("{}/input:{}", self.seed, input.name));
-        filled(&input.shape, || stream.range(input.lo, input.hi))
+        let mut draw = || stream.range(input.lo, input.hi);
+        match input.name.as_str() {
+            "mask" => filled(&input.shape, || f64::from(u8::from(draw() > 0.7))),
+            _ => filled(&input.shape, draw),
+        }
     }
 }
 
