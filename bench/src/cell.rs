@@ -6,7 +6,7 @@ use std::time::Instant;
 use mimus_core::boost::{Programs, STUDENT, TEACHER};
 use mimus_core::plugin::{Group, ModelRequest, ModelSpec};
 use mimus_core::train::STATE_PREFIX;
-use mimus_core::{Context, Error, ErrorKind, HostTensor, Result};
+use mimus_core::{Context, Error, ErrorKind, Graph, HostTensor, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::config::StudentInit;
@@ -18,7 +18,7 @@ use crate::scorer::Scorer;
 use crate::stages::Stages;
 use crate::store::{self, Checkpoint, Tensors};
 use crate::trainer::Training;
-use crate::weights::Imported;
+use crate::weights::{Backbone, Imported};
 use crate::{files, images};
 
 /// Everything that the cells of one model on one group share.
@@ -31,6 +31,8 @@ pub(crate) struct Workshop<'a> {
     request: ModelRequest,
     /// The baseline's weights, where they are not trained here.
     pub(crate) imported: Option<Imported>,
+    /// With what the model's pretrained part begins.
+    backbone: Backbone,
 }
 
 /// What scoring leaves behind.
@@ -69,7 +71,12 @@ impl<'a> Workshop<'a> {
             Some(path) => Some(Imported::load(path, name, &spec).context("key", "model.weights")?),
             None => None,
         };
-        Ok(Self { plan, folder, model, group, spec, request, imported })
+        let named = plan.config.model.get(model).and_then(|entry| entry.backbone.as_deref());
+        let backbone = match (&imported, named) {
+            (Some(imported), None) => Backbone::of(&imported.variables, &spec),
+            _ => Backbone::load(named, &spec).context("key", "model.backbone")?,
+        };
+        Ok(Self { plan, folder, model, group, spec, request, imported, backbone })
     }
 
     pub(crate) fn data(&self) -> &Group {
@@ -79,6 +86,19 @@ impl<'a> Workshop<'a> {
     /// Training and evaluation program of a variant.
     fn programs(&self, variant: &Variant) -> Result<Programs> {
         variant.recipe.programs(&self.spec, &self.plan.config.boost)
+    }
+
+    /// The model and the program that score. State that evaluation itself changes makes the order of samples count: one at a time.
+    fn judge(&self, variant: &Variant) -> Result<(ModelSpec, Graph)> {
+        let spec = match self.spec.eval.assignments.is_empty() {
+            true => self.spec.clone(),
+            false => {
+                let request = ModelRequest { batch: 1, ..self.request.clone() };
+                self.plan.models[self.model].part.component.describe(&request)?
+            }
+        };
+        let eval = variant.recipe.programs(&spec, &self.plan.config.boost)?.eval;
+        Ok((spec, eval))
     }
 
     fn stages(&self, variant: &Variant) -> Stages {
@@ -108,10 +128,8 @@ impl<'a> Workshop<'a> {
     /// Hash of all that the trained variables depend on.
     fn training_key(&self, variant: &Variant, seed: u64) -> Result<String> {
         let (plan, config) = (self.plan, &self.plan.config);
-        let optimizer = config.train.optimizer.as_ref().unwrap_or(&self.spec.optimizer);
-        let learning_rate = config.train.learning_rate.unwrap_or(self.spec.learning_rate);
         let data = (&plan.dataset, &plan.data.index().fingerprint, &self.data().name, &config.input);
-        let training = (&config.train, optimizer, learning_rate, self.epochs(variant), seed);
+        let training = (&config.train, self.epochs(variant), seed);
         let boosted = match &variant.recipe {
             Recipe::Baseline | Recipe::BaselineTwice => None,
             Recipe::Boosted(boosted) => {
@@ -124,7 +142,7 @@ impl<'a> Workshop<'a> {
         let model = &plan.models[self.model].part;
         let backend = plan.backend_key(&self.stages(variant).train)?;
         let weights = self.imported.as_ref().map(|imported| &imported.origin.sha256);
-        key(&(&plan.program, backend, model, data, training, boosted, weights))
+        key(&(&plan.program, backend, model, data, training, boosted, weights, &self.backbone.sha256))
     }
 
     fn name(&self, variant: &str, seed: u64, key: &str) -> String {
@@ -190,12 +208,13 @@ impl<'a> Workshop<'a> {
             model: self.plan.models[self.model].part.component,
             request: &self.request,
             spec: &self.spec,
-            program: &programs.train,
+            stages: &programs.stages,
             options: &self.plan.config.train,
             epochs,
             seed,
             pictures: &material.fit.pictures,
             names: &material.fit.names,
+            textures: &material.textures,
             first: &self.first(variant, seed)?,
         };
         let effort = folder.join("effort.json");
@@ -213,12 +232,13 @@ impl<'a> Workshop<'a> {
         trouble.map(|()| checkpoint)
     }
 
-    /// The values with which a variant begins, where they are not drawn: the teacher's, and the student's on request.
+    /// The values with which a variant begins, where they are not drawn: the pretrained part's, the teacher's, and the student's on request.
     fn first(&self, variant: &Variant, seed: u64) -> Result<Tensors> {
-        let mut first = Tensors::new();
         if !matches!(variant.recipe, Recipe::Boosted(_)) {
-            return Ok(first);
+            return Ok(self.backbone.variables.clone());
         }
+        let student = |(name, value): (&String, &HostTensor)| (format!("{STUDENT}.{name}"), value.clone());
+        let mut first: Tensors = self.backbone.variables.iter().map(student).collect();
         let path = self.trained(&self.plan.variants[0], seed)?.join(CHECKPOINT);
         let epochs = self.epochs(&self.plan.variants[0]);
         let teacher = Checkpoint::load(&path)?.filter(|teacher| teacher.epochs >= epochs);
@@ -256,10 +276,11 @@ impl<'a> Workshop<'a> {
         checkpoint: &Checkpoint,
         material: &Material,
     ) -> Result<Scores> {
-        let programs = self.programs(variant)?;
+        let (spec, eval) = self.judge(variant)?;
         let mut session = self.plan.session(&self.stages(variant).eval)?;
-        let mut scorer = Scorer::new(session.as_mut(), &self.spec, &programs.eval, &checkpoint.variables)?;
-        let calibration = scorer.calibrate(&material.held.pictures)?;
+        let mut scorer = Scorer::new(session.as_mut(), &spec, &eval, &checkpoint.variables)?;
+        let mut calibration = scorer.measure(&material.fit.pictures)?;
+        calibration.extend(scorer.calibrate(&material.held.pictures)?);
         let mut normal = Vec::new();
         scorer.scores(&material.held.pictures, &material.held.names, |_, scored| {
             normal.push(scored.score);
@@ -317,8 +338,8 @@ impl<'a> Workshop<'a> {
         seed: u64,
     ) -> Result<(Scorer<'s>, Scores)> {
         let (variables, scores) = self.weights(variant, seed)?;
-        let scorer = Scorer::new(session, &self.spec, &self.programs(variant)?.eval, &variables)?;
-        Ok((scorer, scores))
+        let (spec, eval) = self.judge(variant)?;
+        Ok((Scorer::new(session, &spec, &eval, &variables)?, scores))
     }
 
     /// Height and width of the model's input.

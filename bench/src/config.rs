@@ -113,6 +113,9 @@ pub(crate) struct Component {
     /// A file with the baseline's weights, which then is not trained; `{group}` in it stands for the group's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) weights: Option<PathBuf>,
+    /// A file with the weights of the model's pretrained part, or `random`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) backbone: Option<String>,
     #[serde(flatten)]
     pub(crate) options: Table,
 }
@@ -230,8 +233,13 @@ pub(crate) struct Train {
     pub(crate) learning_rate: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) optimizer: Option<OptimizerSpec>,
-    pub(crate) schedule: Schedule,
+    /// The model's published one where it is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) schedule: Option<Schedule>,
     pub(crate) warm_up_steps: usize,
+    /// A folder of pictures from which models that synthesise defects take textures; they make their own where it is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) textures: Option<PathBuf>,
     /// Share of the normal training images that is held out for calibration, at least one image.
     pub(crate) holdout: f64,
 }
@@ -243,8 +251,9 @@ impl Default for Train {
             batch: 8,
             learning_rate: None,
             optimizer: None,
-            schedule: Schedule::Constant,
+            schedule: None,
             warm_up_steps: 0,
+            textures: None,
             holdout: 0.1,
         }
     }

@@ -18,6 +18,10 @@ pub(crate) const CHANNELS: usize = 3;
 ///
 /// `source` is the height and width of the pictures; where it is not the model's size they are resized inside, as the bench does it.
 pub(crate) fn deployed(eval: &Graph, spec: &ModelSpec, source: Option<[usize; 2]>) -> Result<Graph> {
+    if spec.clip.frames > 1 {
+        return Err(Error::config(format!("the model scores clips of {} frames", spec.clip.frames))
+            .hint("only a model of single images can be exported"));
+    }
     let filled = |name: &str, fill| spec.inputs.iter().any(|input| input.name == name && input.fill == fill);
     let image =
         eval.inputs().find(|(name, _)| filled(name, Fill::Image)).map(|(_, value)| eval.ty(value).shape.clone());

@@ -14,6 +14,11 @@ pub(crate) struct Picture {
     pub(crate) size: [usize; 2],
 }
 
+/// The sentence for a model that needs optical flow where there is none.
+pub(crate) fn no_flow(input: &str) -> Error {
+    Error::data("the data set gives no optical flow").with("input", input)
+}
+
 /// Reads all samples of a split.
 pub(crate) fn load(
     data: &dyn OpenDataset,

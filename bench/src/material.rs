@@ -1,10 +1,13 @@
 //! The pictures of one group as one model sees them, decoded once for all cells.
 
+use std::path::{Path, PathBuf};
+
 use mimus_core::plugin::{Group, Preprocessing, SampleInfo, Split};
 use mimus_core::random::Stream;
 use mimus_core::{Context, Error, Result};
+use rayon::prelude::*;
 
-use crate::images::{Picture, load};
+use crate::images::{Picture, load, picture};
 use crate::plan::Plan;
 
 /// Pictures and names for messages.
@@ -19,6 +22,8 @@ pub(crate) struct Material {
     /// Normal images kept apart from training.
     pub(crate) held: Pictures,
     pub(crate) test: Pictures,
+    /// Pictures of textures for models that synthesise defects, if the user names any.
+    pub(crate) textures: Vec<Picture>,
 }
 
 impl Material {
@@ -35,8 +40,18 @@ impl Material {
             part.names.push(path(info));
         }
         let test = Pictures { pictures: read(Split::Test)?, names: test.iter().map(path).collect() };
-        Ok(Self { fit, held: kept, test })
+        let textures = match &plan.config.train.textures {
+            Some(folder) => textures(folder, preprocessing, size).context("key", "train.textures")?,
+            None => Vec::new(),
+        };
+        Ok(Self { fit, held: kept, test, textures })
     }
+}
+
+/// All pictures below a folder, in the order of their paths.
+fn textures(folder: &Path, preprocessing: &Preprocessing, size: [usize; 2]) -> Result<Vec<Picture>> {
+    let read = |path: &PathBuf| picture(&mimus_decode::read(path)?, None, preprocessing, size);
+    mimus_decode::pictures(folder)?.par_iter().map(read).collect()
 }
 
 fn path(info: &SampleInfo) -> String {

@@ -134,7 +134,6 @@ impl Lineup {
         ModelRequest {
             options: self.models[model].part.options.clone(),
             batch: self.config.train.batch,
-            frames: 1,
             height: input.height,
             width: input.width,
         }

@@ -2,20 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use mimus_core::boost::CALIBRATION;
-use mimus_core::plugin::{Batch, Fill, ModelSpec, ProgramId, Session};
+use mimus_core::boost::{CALIBRATION, STUDENT};
+use mimus_core::plugin::{Batch, Fill, InputSpec, ModelSpec, ProgramId, STATISTICS, Session};
 use mimus_core::{Error, ErrorKind, Graph, HostTensor, Result, ValueId, passes};
 
 use crate::fault;
-use crate::images::{Picture, batch};
+use crate::images::{self, Picture, batch};
 use crate::store::Tensors;
 
 /// A loaded evaluation program.
 pub(crate) struct Scorer<'a> {
     session: &'a mut dyn Session,
-    spec: &'a ModelSpec,
+    inputs: Vec<InputSpec>,
     id: ProgramId,
     program: Graph,
+    /// Variables that the program changes, as training left them: every pass over samples begins there.
+    state: Tensors,
 }
 
 /// What the program says of one picture.
@@ -29,25 +31,86 @@ impl<'a> Scorer<'a> {
     /// Loads `eval` with the trained `variables`; what these lack (calibration) begins as declared.
     pub(crate) fn new(
         session: &'a mut dyn Session,
-        spec: &'a ModelSpec,
+        spec: &ModelSpec,
         eval: &Graph,
         variables: &BTreeMap<String, HostTensor>,
     ) -> Result<Self> {
         let program = program(eval)?;
         let id = session.load(&program)?;
+        let mut state = Tensors::new();
         for variable in &program.variables {
-            match variables.get(&variable.name) {
-                Some(value) => session.write(&variable.name, value)?,
-                None => session.write(&variable.name, &variable.first_value(0)?)?,
+            let value = match variables.get(&variable.name) {
+                Some(value) => value.clone(),
+                None => variable.first_value(0)?,
+            };
+            session.write(&variable.name, &value)?;
+            if program.assignments.iter().any(|named| named.name == variable.name) {
+                state.insert(variable.name.clone(), value);
             }
         }
-        Ok(Self { session, spec, id, program })
+        Ok(Self { session, inputs: spec.inputs.clone(), id, program, state })
+    }
+
+    /// Measures mean and deviation of the model's own statistics over the pictures that it learned from, and writes them to its
+    /// buffers; returns these.
+    pub(crate) fn measure(&mut self, pictures: &[Picture]) -> Result<Tensors> {
+        let prefix = format!("{STATISTICS}.");
+        let outputs: Vec<(usize, String)> = (self.program.outputs.iter().enumerate())
+            .filter(|(_, named)| named.name.starts_with(&prefix))
+            .map(|(i, named)| (i, named.name.clone()))
+            .collect();
+        let mut written = Tensors::new();
+        for (name, [mean, std]) in self.moments(pictures, &outputs)? {
+            if !std.is_finite() || std == 0.0 {
+                let message = format!("`{name}` has deviation {std} over the training images");
+                return Err(Error::new(ErrorKind::Numeric, message));
+            }
+            for (part, value) in [("mean", mean), ("std", std)] {
+                // In a boosted system these are the student's.
+                for front in [String::new(), format!("{STUDENT}.")] {
+                    let buffer = format!("{front}{name}.{part}");
+                    if self.program.variable(&buffer).is_some() {
+                        self.session.write(&buffer, &HostTensor::scalar(value as f32))?;
+                        written.insert(buffer, HostTensor::scalar(value as f32));
+                    }
+                }
+            }
+        }
+        Ok(written)
+    }
+
+    /// Mean and population deviation of all elements of outputs, over all pictures.
+    fn moments<K: Ord + Clone>(
+        &mut self,
+        pictures: &[Picture],
+        outputs: &[(usize, K)],
+    ) -> Result<BTreeMap<K, [f64; 2]>> {
+        let mut sums: BTreeMap<K, (f64, f64, f64)> = BTreeMap::new();
+        if outputs.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        self.each(pictures, |_, position, n, values| {
+            for (output, key) in outputs {
+                let values = values[*output].as_f32()?;
+                let length = values.len() / n;
+                let entry = sums.entry(key.clone()).or_default();
+                for value in &values[position * length..][..length] {
+                    let value = f64::from(*value);
+                    *entry = (entry.0 + 1.0, entry.1 + value, entry.2 + value * value);
+                }
+            }
+            Ok(())
+        })?;
+        let moments = |(n, sum, squares): (f64, f64, f64)| {
+            let mean = sum / n;
+            [mean, (squares / n - mean * mean).max(0.0).sqrt()]
+        };
+        Ok(sums.into_iter().map(|(key, sums)| (key, moments(sums))).collect())
     }
 
     /// Measures mean and deviation of the task's and the mimicking score on normal pictures and writes them to the
     /// calibration's buffers; returns these.
     pub(crate) fn calibrate(&mut self, pictures: &[Picture]) -> Result<Tensors> {
-        let mut moments: BTreeMap<&'static str, (f64, f64, f64)> = BTreeMap::new();
         let wanted = |program: &Graph, part: &str| program.variable(&format!("{CALIBRATION}.{part}.mean")).is_some();
         let has_map = self.program.output("score_map").is_some();
         let outputs: Vec<(usize, &'static str)> = (self.program.outputs.iter().enumerate())
@@ -56,24 +119,7 @@ impl<'a> Scorer<'a> {
             .map(|(i, part, _)| (i, part))
             .collect();
         let mut written = Tensors::new();
-        if outputs.is_empty() {
-            return Ok(written);
-        }
-        self.each(pictures, |_, position, n, values| {
-            for (output, part) in &outputs {
-                let values = values[*output].as_f32()?;
-                let length = values.len() / n;
-                let entry = moments.entry(part).or_default();
-                for value in &values[position * length..][..length] {
-                    let value = f64::from(*value);
-                    *entry = (entry.0 + 1.0, entry.1 + value, entry.2 + value * value);
-                }
-            }
-            Ok(())
-        })?;
-        for (part, (n, sum, squares)) in moments {
-            let mean = sum / n;
-            let std = (squares / n - mean * mean).max(0.0).sqrt();
+        for (part, [mean, std]) in self.moments(pictures, &outputs)? {
             if !std.is_finite() || std == 0.0 {
                 return Err(Error::new(
                     ErrorKind::Numeric,
@@ -128,9 +174,10 @@ impl<'a> Scorer<'a> {
     ) -> Result<()> {
         let first = self.program.inputs().next().and_then(|(_, value)| self.program.ty(value).shape.first().copied());
         let n = first.unwrap_or(1);
+        self.state.iter().try_for_each(|(name, value)| self.session.write(name, value))?;
         for start in (0..pictures.len()).step_by(n) {
             let taken: Vec<usize> = (start..start + n).map(|i| i.min(pictures.len() - 1)).collect();
-            let values = inputs(&self.program, self.spec, pictures, &taken)?;
+            let values = inputs(&self.program, &self.inputs, pictures, &taken)?;
             let outputs = self.session.run(self.id, &values)?;
             for (position, picture) in (start..pictures.len().min(start + n)).enumerate() {
                 take(picture, position, n, &outputs).map_err(|error| match error.kind() {
@@ -145,16 +192,21 @@ impl<'a> Scorer<'a> {
 
 /// The evaluation program as it is run: scores, maps, and what calibration measures.
 pub(crate) fn program(eval: &Graph) -> Result<Graph> {
-    let wanted = |name: &str| matches!(name, "score" | "score_map") || calibrated(name).is_some();
+    let wanted = |name: &str| {
+        matches!(name, "score" | "score_map") || calibrated(name).is_some() || name.starts_with(STATISTICS)
+    };
     passes::optimise(&passes::keep_outputs(eval, wanted)?)
 }
 
 /// What an evaluation program is fed: the pictures at the positions `taken`, and zeros where training has noise.
-pub(crate) fn inputs(program: &Graph, spec: &ModelSpec, pictures: &[Picture], taken: &[usize]) -> Result<Batch> {
+pub(crate) fn inputs(program: &Graph, known: &[InputSpec], pictures: &[Picture], taken: &[usize]) -> Result<Batch> {
     let input = |(name, value): (&str, ValueId)| {
         let ty = program.ty(value);
-        let image = spec.inputs.iter().any(|input| input.name == name && input.fill == Fill::Image);
-        let value = if image { batch(pictures, taken, &ty.shape)? } else { HostTensor::full(ty, 0.0) };
+        let value = match known.iter().find(|input| input.name == name).map(|input| input.fill) {
+            Some(Fill::Image) => batch(pictures, taken, &ty.shape)?,
+            Some(Fill::Flow) => return Err(images::no_flow(name)),
+            _ => HostTensor::full(ty, 0.0),
+        };
         Ok((name.to_owned(), value))
     };
     program.inputs().map(input).collect()

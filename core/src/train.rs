@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::autodiff::differentiate_variables;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Builder, Graph, Init, Role, ValueId, Variable};
 use crate::ops::Op;
 use crate::tensor::ValueType;
@@ -69,15 +69,113 @@ impl OptimizerSpec {
     }
 }
 
-/// A forward program turned into one training step.
+/// What is trained together before the next: the order of a published recipe (first the memory, then the predictor, then both).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stage {
+    /// Its name in progress and messages.
+    pub name: String,
+    /// Part of the run's epochs, above 0; the shares of a model's stages add up to 1.
+    pub share: f64,
+    /// The published schedule, over the epochs of this stage.
+    pub schedule: Schedule,
+    /// Run one after the other in every step, on the same samples: one for most models, two where optimisers alternate (a
+    /// discriminator and a generator). The last is the detector's own: a boost adds its losses there.
+    pub turns: Vec<Turn>,
+}
+
+impl Stage {
+    /// The only stage, with the only turn, of most models.
+    pub fn single(graph: Graph, optimizer: OptimizerSpec, learning_rate: f64) -> Self {
+        let turns = vec![Turn::new(graph, optimizer, learning_rate)];
+        Self { name: SINGLE.to_owned(), share: 1.0, schedule: Schedule::Constant, turns }
+    }
+
+    /// The detector's own turn, the last.
+    ///
+    /// # Errors
+    /// If the stage has none.
+    pub fn main(&self) -> Result<&Turn> {
+        self.turns.last().ok_or_else(|| Error::plugin("has no turn").with("stage", &self.name))
+    }
+}
+
+/// Name of the only stage and of its only turn.
+const SINGLE: &str = "train";
+
+/// One loss, and the parameters that descend it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Turn {
+    /// Its name among the turns of a model that share parameters or not: part of the optimiser's state.
+    pub name: String,
+    /// Output `loss` (scalar, what is minimised), optionally its terms as `loss.<term>`; taps; running statistics as assignments.
+    pub graph: Graph,
+    /// Scopes: `vunet` trains `vunet` and `vunet.*`. Empty: every parameter that the loss reaches.
+    pub trains: Vec<String>,
+    /// The published optimiser.
+    pub optimizer: OptimizerSpec,
+    /// The published learning rate.
+    pub learning_rate: f64,
+}
+
+impl Turn {
+    /// The only turn of a stage, `train`; it trains every parameter that the loss reaches.
+    pub fn new(graph: Graph, optimizer: OptimizerSpec, learning_rate: f64) -> Self {
+        Self { name: SINGLE.to_owned(), graph, trains: Vec::new(), optimizer, learning_rate }
+    }
+
+    /// Whether the turn may change the parameter.
+    pub fn may_train(&self, parameter: &str) -> bool {
+        let within = |scope: &String| {
+            parameter.strip_prefix(scope.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        self.trains.is_empty() || self.trains.iter().any(within)
+    }
+
+    /// Adds gradients and the optimiser's step to the graph.
+    ///
+    /// State is kept in variables `optimizer.m.<parameter>`, `optimizer.v.<parameter>` or `optimizer.buffer.<parameter>`, and the
+    /// number of steps taken in `optimizer.step.<turn>`.
+    ///
+    /// # Errors
+    /// If there is no scalar output `loss`, or an operator on the way has no gradient.
+    pub fn step(&self) -> Result<TrainStep> {
+        let loss = self.graph.expect_output(LOSS)?;
+        let parameters: Vec<Variable> = self.graph.variables_of(Role::Parameter).cloned().collect();
+        let names: Vec<String> =
+            parameters.iter().map(|p| p.name.clone()).filter(|name| self.may_train(name)).collect();
+        let mut b = Builder::extend(self.graph.clone());
+        let gradients = differentiate_variables(&mut b, loss, &names)?;
+        let lr = b.input(LEARNING_RATE, ValueType::f32([]))?;
+        let counter = format!("{STATE_PREFIX}step.{}", self.name);
+        let before = b.variable(&counter, ValueType::f32([]), Role::OptimizerState, Init::ZEROS)?;
+        let step = b.scope("optimizer", |b| b.affine(before, 1.0, 1.0))?;
+        b.assign(&counter, step)?;
+        let (mut trained, mut unreached) = (Vec::new(), Vec::new());
+        for parameter in parameters {
+            match gradients.get(&parameter.name) {
+                Some(gradient) => {
+                    update(&mut b, &self.optimizer, &parameter, *gradient, lr, step)?;
+                    trained.push(parameter.name);
+                }
+                None => unreached.push(parameter.name),
+            }
+        }
+        Ok(TrainStep { program: b.finish(), trained, unreached })
+    }
+}
+
+/// Name of the scalar output that a turn minimises.
+pub const LOSS: &str = "loss";
+
+/// A turn as a program.
 #[derive(Clone, Debug)]
 pub struct TrainStep {
-    /// The program: the forward pass's inputs and [`LEARNING_RATE`]; the forward pass's outputs; its assignments and those of
-    /// parameters and optimiser state.
+    /// The forward pass's inputs and [`LEARNING_RATE`]; the forward pass's outputs; its assignments and those of parameters and
+    /// optimiser state.
     pub program: Graph,
     /// Parameters that the step changes, in order of declaration.
     pub trained: Vec<String>,
-    /// Parameters that the loss does not reach: they keep their values, as with PyTorch's optimisers.
+    /// Parameters that the loss does not reach or the turn does not train: they keep their values, as with PyTorch's optimisers.
     pub unreached: Vec<String>,
 }
 
@@ -86,39 +184,6 @@ pub const LEARNING_RATE: &str = "lr";
 
 /// Prefix of the variables that hold the optimiser's state.
 pub const STATE_PREFIX: &str = "optimizer.";
-
-/// Adds gradients and the optimiser's step to `forward`, which must have the scalar output `loss`.
-///
-/// State is kept in variables `optimizer.m.<parameter>`, `optimizer.v.<parameter>` or `optimizer.buffer.<parameter>`, and the
-/// number of steps taken in `optimizer.step`.
-///
-/// # Errors
-/// If there is no such output, it is no scalar, or an operator on the way has no gradient.
-pub fn train_step(forward: Graph, loss: &str, optimizer: &OptimizerSpec) -> Result<TrainStep> {
-    let loss = forward.expect_output(loss)?;
-    let parameters: Vec<Variable> = forward.variables_of(Role::Parameter).cloned().collect();
-    let names: Vec<String> = parameters.iter().map(|variable| variable.name.clone()).collect();
-    let mut b = Builder::extend(forward);
-    let gradients = differentiate_variables(&mut b, loss, &names)?;
-    let lr = b.input(LEARNING_RATE, ValueType::f32([]))?;
-    let step = b.scope("optimizer", |b| {
-        let before = b.variable("step", ValueType::f32([]), Role::OptimizerState, Init::ZEROS)?;
-        let step = b.affine(before, 1.0, 1.0)?;
-        b.assign("step", step)?;
-        Ok(step)
-    })?;
-    let (mut trained, mut unreached) = (Vec::new(), Vec::new());
-    for parameter in parameters {
-        match gradients.get(&parameter.name) {
-            Some(gradient) => {
-                update(&mut b, optimizer, &parameter, *gradient, lr, step)?;
-                trained.push(parameter.name);
-            }
-            None => unreached.push(parameter.name),
-        }
-    }
-    Ok(TrainStep { program: b.finish(), trained, unreached })
-}
 
 fn update(
     b: &mut Builder,
@@ -176,6 +241,13 @@ pub enum Schedule {
         /// Factor.
         gamma: f64,
     },
+    /// Multiplied by `gamma` at each of the given fractions of the epochs.
+    Fractions {
+        /// From 0 to 1.
+        at: Vec<f64>,
+        /// Factor.
+        gamma: f64,
+    },
     /// `(1 + cos(pi e / E)) / 2` after `e` of `E` epochs (`CosineAnnealingLR`).
     Cosine,
 }
@@ -187,6 +259,9 @@ impl Schedule {
             Self::Constant => 1.0,
             Self::Step { every, gamma } => gamma.powi((epoch / (*every).max(1)) as i32),
             Self::MultiStep { epochs, gamma } => gamma.powi(epochs.iter().filter(|e| **e <= epoch).count() as i32),
+            Self::Fractions { at, gamma } => {
+                gamma.powi(at.iter().filter(|at| **at * epochs as f64 <= epoch as f64).count() as i32)
+            }
             Self::Cosine => (1.0 + (std::f64::consts::PI * epoch as f64 / epochs.max(1) as f64).cos()) / 2.0,
         }
     }
@@ -208,9 +283,26 @@ mod tests {
     fn schedules_follow_their_definitions() {
         assert_eq!(Schedule::Step { every: 2, gamma: 0.5 }.factor(5, 10), 0.25);
         assert_eq!(Schedule::MultiStep { epochs: vec![3, 6], gamma: 0.1 }.factor(3, 10), 0.1);
+        let fractions = Schedule::Fractions { at: vec![0.5, 0.75], gamma: 0.5 };
+        assert_eq!([0, 1, 2, 3].map(|epoch| fractions.factor(epoch, 4)), [1.0, 1.0, 0.5, 0.25]);
         assert!((Schedule::Cosine.factor(5, 10) - 0.5).abs() < 1e-15);
         assert_eq!(Schedule::Cosine.factor(0, 10), 1.0);
         assert_eq!([0, 1, 3, 4].map(|step| warm_up(step, 4)), [0.25, 0.5, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn a_turn_trains_whole_scopes_and_nothing_whose_name_only_begins_alike() {
+        let mut b = Builder::new("test");
+        let names = ["net.w", "net", "network.w"];
+        let parameters: Vec<ValueId> =
+            names.iter().map(|name| b.parameter(name, [], Init::Constant(1.0)).unwrap()).collect();
+        let sum = b.add(parameters[0], parameters[1]).unwrap();
+        let loss = b.add(sum, parameters[2]).unwrap();
+        b.output("loss", loss).unwrap();
+        let turn = Turn::new(b.finish(), OptimizerSpec::adam(), 0.1);
+        let step = Turn { trains: vec!["net".to_owned()], ..turn }.step().unwrap();
+        assert_eq!(step.trained, ["net.w", "net"]);
+        assert_eq!(step.unreached, ["network.w"]);
     }
 
     #[test]
@@ -222,7 +314,7 @@ mod tests {
         let loss = b.mean(square, &[0]).unwrap();
         b.output("loss", loss).unwrap();
         let sgd = OptimizerSpec::Sgd { momentum: 0.9, weight_decay: 0.0, nesterov: false };
-        let step = train_step(b.finish(), "loss", &sgd).unwrap();
+        let step = Turn::new(b.finish(), sgd, 0.1).step().unwrap();
         assert_eq!((step.trained, step.unreached), (vec!["w".to_owned()], vec!["idle".to_owned()]));
         let mut interpreter = Interpreter::new(Precision::F64);
         interpreter.initialise(&step.program, 0).unwrap();
@@ -233,6 +325,6 @@ mod tests {
         let w = interpreter.variables["w"].floats().unwrap();
         assert!((w[0] - (2.7 - 0.1 * 5.4)).abs() < 1e-12);
         assert_eq!(interpreter.variables["idle"].floats().unwrap(), [7.0]);
-        assert_eq!(interpreter.variables["optimizer.step"].floats().unwrap(), [2.0]);
+        assert_eq!(interpreter.variables["optimizer.step.train"].floats().unwrap(), [2.0]);
     }
 }

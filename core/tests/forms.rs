@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use mimus_core::ops::Mode;
-use mimus_core::train::{OptimizerSpec, train_step};
+use mimus_core::train::{OptimizerSpec, Turn};
 use mimus_core::{Builder, Dtype, Graph, HostTensor, Init, Op, Result, Role, ValueId, ValueType};
 use proptest::prelude::*;
 
@@ -229,7 +229,7 @@ fn both_forms_give_a_training_step_with_every_operator_back() {
     let mut seen = BTreeSet::new();
     let sgd = OptimizerSpec::Sgd { momentum: 0.9, weight_decay: 1e-4, nesterov: true };
     for optimizer in [sgd, OptimizerSpec::adam()] {
-        let step = train_step(network().unwrap(), "loss", &optimizer).unwrap().program;
+        let step = Turn::new(network().unwrap(), optimizer, 1e-3).step().unwrap().program;
         round_trips(&step);
         seen.extend(step.nodes.iter().map(|node| node.op.name()));
     }

@@ -41,11 +41,11 @@ struct Ours {
 impl Ours {
     fn new(plugins: &Registry, backend: &dyn Backend, model: &str, task: &str) -> Result<Self> {
         let options = defaults(plugins, Kind::Model, model)?;
-        let request = ModelRequest { options, batch: BATCH, frames: 1, height: SIZE, width: SIZE };
+        let request = ModelRequest { options, batch: BATCH, height: SIZE, width: SIZE };
         let spec = plugins.model(model)?.describe(&request)?;
         let programs = boost::baseline(&spec)?;
         let program = match task {
-            "train" => training_step(&spec, programs.train)?,
+            "train" => training_step(programs.main()?)?,
             _ => passes::optimise(&passes::keep_outputs(&programs.eval, |name| name == "score_map")?)?,
         };
         let options = Options::resolve(&backend.info().options, BTreeMap::new())?;
@@ -59,7 +59,7 @@ impl Ours {
             inputs.insert(name.to_owned(), HostTensor::f32(ty.shape.clone(), values)?);
         }
         if let Some(rate) = inputs.get_mut(LEARNING_RATE) {
-            *rate = HostTensor::scalar(spec.learning_rate as f32);
+            *rate = HostTensor::scalar(spec.main()?.learning_rate as f32);
         }
         Ok(Self { session, id, inputs })
     }

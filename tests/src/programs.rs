@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use mimus_core::abi::Registry;
 use mimus_core::boost::{self, BoostOptions, Programs};
 use mimus_core::plugin::{FeatureRequest, Kind, ModelRequest, ModelSpec, Options, ProgramId, Session};
-use mimus_core::train::train_step;
+use mimus_core::train::{LOSS, Turn};
 use mimus_core::{Graph, Result, passes};
 
 /// The defaults of a component's options.
@@ -22,20 +22,19 @@ pub fn defaults(plugins: &Registry, kind: Kind, name: &str) -> Result<Options> {
 /// If a plugin is not there or refuses.
 pub fn memae(plugins: &Registry, attention: Option<&str>, batch: usize, size: usize) -> Result<(ModelSpec, Graph)> {
     let options = defaults(plugins, Kind::Model, "memae")?;
-    let request = ModelRequest { options, batch, frames: 1, height: size, width: size };
+    let request = ModelRequest { options, batch, height: size, width: size };
     let spec = plugins.model("memae")?.describe(&request)?;
-    let program = training_step(&spec, programs(plugins, &spec, attention)?.train)?;
+    let program = training_step(programs(plugins, &spec, attention)?.main()?)?;
     Ok((spec, program))
 }
 
-/// The training step of a forward pass with the output `loss`, optimised as for a run.
+/// The training step of a turn, optimised as for a run.
 ///
 /// # Errors
 /// If the loss has no gradient.
-pub fn training_step(spec: &ModelSpec, forward: Graph) -> Result<Graph> {
-    let forward = passes::keep_outputs(&forward, |name| name == "loss")?;
-    let step = train_step(forward, "loss", &spec.optimizer)?;
-    passes::optimise(&step.program)
+pub fn training_step(turn: &Turn) -> Result<Graph> {
+    let graph = passes::keep_outputs(&turn.graph, |name| name == LOSS)?;
+    passes::optimise(&Turn { graph, ..turn.clone() }.step()?.program)
 }
 
 /// Loads a program and gives its variables their first values under seed 0.

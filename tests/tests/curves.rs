@@ -61,7 +61,7 @@ impl Training {
         let mut session = backend.open(&BackendRequest { device: "auto".to_owned(), threads: 2, options })?;
         let id = begin(session.as_mut(), &program)?;
         let input = spec.inputs.first().ok_or_else(|| Error::plugin("the model has no input"))?.name.clone();
-        Ok(Self { session, id, program, input, learning_rate: spec.learning_rate })
+        Ok(Self { session, id, program, input, learning_rate: spec.main()?.learning_rate })
     }
 
     /// Takes over the variables of another training of the same program.

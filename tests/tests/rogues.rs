@@ -178,7 +178,7 @@ fn a_panic_in_describe_is_an_error_with_its_place() {
 fn a_panic_in_prepare_is_an_error_with_its_place() {
     let registry = Place::of_rogue("rogue-components").registry();
     let rogue = registry.model("panics-in-prepare").unwrap();
-    let request = ModelRequest { options: Options::default(), batch: 1, frames: 1, height: 8, width: 8 };
+    let request = ModelRequest { options: Options::default(), batch: 1, height: 8, width: 8 };
     assert!(rogue.describe(&request).unwrap().prepares);
     let error = rogue.prepare(&request, Batch::new(), 3).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Panicked);

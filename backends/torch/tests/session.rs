@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use mimus_core::plugin::{Backend, BackendRequest, OptionValue, Options, Session};
 use mimus_core::random::Stream;
-use mimus_core::train::{LEARNING_RATE, OptimizerSpec, train_step};
+use mimus_core::train::{LEARNING_RATE, OptimizerSpec, Turn};
 use mimus_core::{Builder, Error, Graph, HostTensor, Init, Op, ValueType};
 use mimus_torch::Torch;
 
@@ -46,7 +46,7 @@ fn training() -> (Graph, Inputs) {
     let square = b.mul(difference, difference).unwrap();
     let loss = b.mean(square, &[0, 1, 2, 3]).unwrap();
     b.output("loss", loss).unwrap();
-    let step = train_step(b.finish(), "loss", &OptimizerSpec::adam()).unwrap().program;
+    let step = Turn::new(b.finish(), OptimizerSpec::adam(), 1e-3).step().unwrap().program;
     let inputs = [("x".to_owned(), random("x", &[2, 3, 16, 16])), (LEARNING_RATE.to_owned(), HostTensor::scalar(0.01))];
     (step, BTreeMap::from(inputs))
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use mimus_core::train::train_step;
+use mimus_core::train::Turn;
 use mimus_core::{Error, Result};
 
 use super::Source;
@@ -69,11 +69,12 @@ impl Graph {
         };
         let programs = recipe.programs(&spec, &lineup.config.boost)?;
         let graph = match self.program {
-            Program::Train => programs.train,
+            Program::Train => programs.main()?.graph.clone(),
             Program::Eval => programs.eval,
             Program::Step => {
-                let optimizer = lineup.config.train.optimizer.as_ref().unwrap_or(&spec.optimizer);
-                train_step(programs.train, "loss", optimizer)?.program
+                let turn = programs.main()?.clone();
+                let optimizer = lineup.config.train.optimizer.clone().unwrap_or(turn.optimizer);
+                Turn { optimizer, ..turn }.step()?.program
             }
         };
         print(&match self.format {

@@ -139,32 +139,14 @@ impl Predict {
     }
 }
 
-/// The files that were named, and those in folders that were named, in order.
+/// The files that were named, and those below folders that were named, in order.
 fn pictures(places: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for place in places {
-        if !place.is_dir() {
-            files.push(place.clone());
-            continue;
+        match place.is_dir() {
+            true => files.extend(mimus_decode::pictures(place)?),
+            false => files.push(place.clone()),
         }
-        let failed = |error: std::io::Error| Error::io("the folder cannot be read", place, &error);
-        let mut inside = Vec::new();
-        for entry in std::fs::read_dir(place).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
-            if path.is_file() && is_picture(&path) {
-                inside.push(path);
-            }
-        }
-        if inside.is_empty() {
-            return Err(Error::data("the folder holds no PNG, JPEG or BMP").with("folder", place.display()));
-        }
-        inside.sort();
-        files.extend(inside);
     }
     Ok(files)
-}
-
-fn is_picture(path: &Path) -> bool {
-    let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-    extension.is_some_and(|extension| ["png", "jpg", "jpeg", "bmp"].contains(&extension.as_str()))
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use mimus_core::plugin::Preprocessing;
 use mimus_core::random::Stream;
 use mimus_core::train::LEARNING_RATE;
-use mimus_core::{Context, Graph, HostTensor, Result};
+use mimus_core::{Context, Error, Graph, HostTensor, Result};
 
 use crate::images::Picture;
 use crate::plan::{Lineup, Recipe};
@@ -34,30 +34,33 @@ pub(crate) fn cases(lineup: &Lineup) -> Result<Vec<Case>> {
         // The baseline with twice the epochs runs the programs of the baseline.
         for variant in lineup.variants.iter().filter(|variant| !matches!(variant.recipe, Recipe::BaselineTwice)) {
             let programs = variant.recipe.programs(&spec, &lineup.config.boost)?;
+            let main = programs.main()?;
+            let stage = programs.stages.last().ok_or_else(|| Error::plugin("the model has no stage of training"))?;
             let training = Training {
                 model: model.part.component,
                 request: &request,
                 spec: &spec,
-                program: &programs.train,
+                stages: &programs.stages,
                 options: &lineup.config.train,
                 epochs: 1,
                 seed: SEED,
                 pictures: &pictures,
                 names: &[],
+                textures: &[],
                 first: &BTreeMap::new(),
             };
-            let mut inputs = training.inputs(&taken, 0)?;
-            let rate = lineup.config.train.learning_rate.unwrap_or(spec.learning_rate);
-            inputs.insert(LEARNING_RATE.to_owned(), HostTensor::scalar(rate as f32));
+            let mut inputs = training.inputs(stage, &taken, 0)?;
+            inputs.retain(|name, _| main.graph.inputs().any(|(known, _)| known == name));
+            inputs.insert(LEARNING_RATE.to_owned(), HostTensor::scalar(training.rate(main)? as f32));
             let mut case = |program: Graph, inputs, what: &str| -> Result<()> {
                 let name = format!("{}, {}, {what}", model.label, variant.name);
                 let variables = beginnings(&program)?;
                 cases.push(Case { name, program, inputs, variables });
                 Ok(())
             };
-            case(training.training_step()?, inputs, "training step")?;
+            case(training.step_of(main)?, inputs, "training step")?;
             let evaluation = scorer::program(&programs.eval)?;
-            let inputs = scorer::inputs(&evaluation, &spec, &pictures, &taken)?;
+            let inputs = scorer::inputs(&evaluation, &spec.inputs, &pictures, &taken)?;
             case(evaluation, inputs, "evaluation")?;
         }
     }

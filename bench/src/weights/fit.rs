@@ -27,8 +27,7 @@ pub(crate) type Wanted = BTreeMap<String, ValueType>;
 
 /// The variables of both phases of a model.
 pub(crate) fn wanted(spec: &ModelSpec) -> Wanted {
-    let variables = spec.train.variables.iter().chain(&spec.eval.variables);
-    variables.map(|variable| (variable.name.clone(), variable.ty.clone())).collect()
+    spec.variables().into_iter().map(|variable| (variable.name.clone(), variable.ty.clone())).collect()
 }
 
 /// How one section of a file fits a model.
@@ -157,7 +156,7 @@ impl Fit {
     /// The same, and for the model's other variables their first values.
     pub(crate) fn fill(&self, source: &mut Source, spec: &ModelSpec) -> Result<Tensors> {
         let mut tensors = self.read(source)?;
-        for variable in spec.train.variables.iter().chain(&spec.eval.variables) {
+        for variable in spec.variables() {
             if !tensors.contains_key(&variable.name) {
                 tensors.insert(variable.name.clone(), variable.first_value(0)?);
             }

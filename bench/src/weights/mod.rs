@@ -1,6 +1,7 @@
 //! Weights that others trained: files of PyTorch and safetensors, read without running code, and fitted to a model by name.
 
 mod archive;
+mod backbone;
 mod element;
 mod fit;
 mod pickle;
@@ -17,6 +18,7 @@ use mimus_core::{Context, Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::store::Tensors;
+pub(crate) use backbone::Backbone;
 pub(crate) use fit::{Choice, Fit, wanted};
 pub(crate) use source::Source;
 

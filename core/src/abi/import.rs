@@ -118,7 +118,7 @@ impl Model for Remote {
 
     fn describe(&self, request: &ModelRequest) -> Result<ModelSpec> {
         let spec: ModelSpec = self.call(0, &Request::DescribeModel(Cow::Borrowed(request)))?;
-        self.verified("training graph", &spec.train)?;
+        spec.training().try_for_each(|(name, graph)| self.verified(&format!("training graph `{name}`"), graph))?;
         self.verified("evaluation graph", &spec.eval)?;
         if let Some(graph) = &spec.image_score {
             self.verified("image score", graph)?;

@@ -15,6 +15,7 @@ pub use score::{CALIBRATION, Calibrated};
 use crate::error::{Context, Error, Result};
 use crate::graph::{Builder, Graph, Inlined, Inlining, Phase, Role, ValueId, Variable, inline};
 use crate::plugin::ModelSpec;
+use crate::train::{LOSS, Stage, Turn};
 use tap::Taps;
 
 /// Prefix of the frozen teacher's variables.
@@ -35,10 +36,20 @@ pub const REFINED: &str = "refined";
 /// The two programs of a detector, baseline or boosted, in the form that trainer and evaluator run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Programs {
-    /// Output `loss` and its terms `loss.<term>`.
-    pub train: Graph,
+    /// The stages of training; in every turn output `loss` and its terms `loss.<term>`.
+    pub stages: Vec<Stage>,
     /// Output `score` `[N]`, and `score_map` `[N, 1, H, W]` if the model has a map.
     pub eval: Graph,
+}
+
+impl Programs {
+    /// The detector's own turn of the last stage.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn main(&self) -> Result<&Turn> {
+        self.stages.last().ok_or_else(|| Error::plugin("has no stage of training"))?.main()
+    }
 }
 
 /// How a boost is put together.
@@ -71,7 +82,7 @@ pub fn baseline(spec: &ModelSpec) -> Result<Programs> {
         let score = score::image_score(&mut b, spec, map)?;
         b.output("score", score)?;
     }
-    Ok(Programs { train: spec.train.clone(), eval: b.finish() })
+    Ok(Programs { stages: spec.stages.clone(), eval: b.finish() })
 }
 
 /// The boosted system: frozen teacher in evaluation mode, student, attention at the taps, mimicking loss, fused score.
@@ -96,27 +107,62 @@ pub fn boost(
     if names.is_empty() {
         return Err(Error::plugin("the model declares no tap, so that nothing can be boosted"));
     }
-    let build = |phase| System { spec, attention, head, options, names: &names, phase }.build();
-    Ok(Programs { train: build(Phase::Train)?, eval: build(Phase::Eval)? })
+    let system = System { spec, student: &spec.eval, attention, head, options, names: &names, part: Part::Eval };
+    let turn = |turn: &Turn, last| {
+        let part = if last { Part::Main } else { Part::Other };
+        let graph = System { student: &turn.graph, part, ..system }.build().context("turn", &turn.name)?;
+        let mut trains: Vec<String> = turn.trains.iter().map(|scope| format!("{STUDENT}.{scope}")).collect();
+        match (last, trains.is_empty()) {
+            (true, false) => trains.extend([ATTENTION, HEAD].map(str::to_owned)),
+            (false, true) => trains.push(STUDENT.to_owned()),
+            _ => {}
+        }
+        Ok(Turn { graph, trains, ..turn.clone() })
+    };
+    let stage = |stage: &Stage| {
+        let turns = stage.turns.iter().enumerate().map(|(i, each)| turn(each, i + 1 == stage.turns.len()));
+        let turns = turns.collect::<Result<_>>().context("stage", &stage.name)?;
+        Ok(Stage { turns, ..stage.clone() })
+    };
+    let stages = spec.stages.iter().map(stage).collect::<Result<_>>()?;
+    Ok(Programs { stages, eval: system.build()? })
 }
 
-/// One phase of a boosted system under construction.
+/// Which graph of the student a boosted system is built around.
+#[derive(Clone, Copy, PartialEq)]
+enum Part {
+    /// The turn that trains the detector itself, and with it what the boost adds.
+    Main,
+    /// A turn before it, such as a discriminator's: it sees the boosted student and trains only what is its own.
+    Other,
+    Eval,
+}
+
+impl Part {
+    fn phase(self) -> Phase {
+        if self == Self::Eval { Phase::Eval } else { Phase::Train }
+    }
+}
+
+/// One graph of a boosted system under construction.
+#[derive(Clone, Copy)]
 struct System<'a> {
     spec: &'a ModelSpec,
+    student: &'a Graph,
     attention: &'a Fragment<'a>,
     head: Option<&'a Fragment<'a>>,
     options: &'a BoostOptions,
     names: &'a [String],
-    phase: Phase,
+    part: Part,
 }
 
 impl System<'_> {
     fn build(&self) -> Result<Graph> {
-        let student = match self.phase {
-            Phase::Train => &self.spec.train,
-            Phase::Eval => &self.spec.eval,
-        };
-        self.names.iter().try_for_each(|name| student.expect_tap(name).map(|_| ()))?;
+        let student = self.student;
+        // A stage need not have every tap: one that trains another part of the detector is the student's alone.
+        if self.part == Part::Eval {
+            self.names.iter().try_for_each(|name| student.expect_tap(name).map(|_| ()))?;
+        }
         let mut b = Builder::new(&format!("{}-boosted", student.name));
         let teacher = self.teacher(&mut b)?;
         let mut taps = Taps::new(self, teacher);
@@ -131,12 +177,16 @@ impl System<'_> {
             },
         )
         .context("part", STUDENT)?;
-        match self.phase {
-            Phase::Train => self.losses(&mut b, &inlined, &taps)?,
-            Phase::Eval => score::fuse(&mut b, self.spec, &inlined, &taps.mimicking, self.options)?,
+        match self.part {
+            Part::Main => self.losses(&mut b, &inlined, &taps)?,
+            Part::Other => b.output(LOSS, inlined.output(LOSS)?)?,
+            Part::Eval => score::fuse(&mut b, self.spec, &inlined, &taps.mimicking, self.options)?,
         }
         inlined.assign(&mut b)?;
-        taps.assignments(&mut b)?;
+        // The running statistics of what the boost adds move once in a step, as the detector's own do.
+        if self.part == Part::Main {
+            taps.assignments(&mut b)?;
+        }
         crate::passes::remove_dead(&b.finish())
     }
 
@@ -168,7 +218,7 @@ impl System<'_> {
 
     /// `L_total = weight * L_fea + L_o` and the terms.
     fn losses(&self, b: &mut Builder, student: &Inlined, taps: &Taps<'_>) -> Result<()> {
-        let task = student.output("loss")?;
+        let task = student.output(LOSS)?;
         b.output("loss.task", task)?;
         let mut total = task;
         let mut terms: BTreeMap<&str, ValueId> = BTreeMap::new();
@@ -189,6 +239,6 @@ impl System<'_> {
         for (name, value) in student.outputs.iter().filter(|(name, _)| name.starts_with("loss.")) {
             b.output(&format!("loss.task.{}", &name["loss.".len()..]), *value)?;
         }
-        b.output("loss", total)
+        b.output(LOSS, total)
     }
 }

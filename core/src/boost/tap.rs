@@ -105,7 +105,7 @@ impl<'a> Taps<'a> {
         train: bool,
     ) -> Result<Inlined> {
         let shape = values.last().map(|(_, value)| b.shape(*value).to_vec()).unwrap_or_default();
-        let graph: Graph = fragment(&shape, self.system.phase)?;
+        let graph: Graph = fragment(&shape, self.system.part.phase())?;
         let prefix = if self.system.names.len() == 1 { kind.to_owned() } else { format!("{kind}.{tap}") };
         let bindings = values.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect::<BTreeMap<_, _>>();
         if let Some((name, _)) = graph.inputs().find(|(name, _)| !bindings.contains_key(*name)) {

@@ -18,7 +18,10 @@ pub use dataset::{
     Dataset, Group, Index, OpenDataset, Pixels, Sample, SampleInfo, Split, groups_option, selected_groups,
 };
 pub use fragment::{AttentionModule, FeatureRequest, MimickingHead, attention, head};
-pub use model::{Batch, Color, Fill, InputSpec, Model, ModelRequest, ModelSpec, Preprocessing, TapSpec};
+pub use model::{
+    Batch, Clip, Color, Edge, Fill, InputSpec, Model, ModelRequest, ModelSpec, Preprocessing, Pretrained, STATISTICS,
+    TapSpec,
+};
 pub use options::{OptionKind, OptionSpec, OptionValue, Options};
 pub use reference::Reference;
 
@@ -71,6 +74,8 @@ pub struct ComponentInfo {
     pub summary: String,
     /// The publication that it implements, if any.
     pub paper: Option<String>,
+    /// Licence and origin of published weights, if there are any.
+    pub weights: Option<String>,
     /// The keys that it understands.
     pub options: Vec<OptionSpec>,
 }
@@ -78,13 +83,27 @@ pub struct ComponentInfo {
 impl ComponentInfo {
     /// A component without paper and options; see the `with_` methods.
     pub fn new(kind: Kind, name: &str, summary: &str) -> Self {
-        Self { kind, name: name.to_owned(), summary: summary.to_owned(), paper: None, options: Vec::new() }
+        Self {
+            kind,
+            name: name.to_owned(),
+            summary: summary.to_owned(),
+            paper: None,
+            weights: None,
+            options: Vec::new(),
+        }
     }
 
     /// Names the publication.
     #[must_use]
     pub fn with_paper(mut self, paper: &str) -> Self {
         self.paper = Some(paper.to_owned());
+        self
+    }
+
+    /// Says under which licence the authors publish trained weights, and where.
+    #[must_use]
+    pub fn with_weights(mut self, weights: &str) -> Self {
+        self.weights = Some(weights.to_owned());
         self
     }
 

@@ -1,14 +1,14 @@
 //! The detector: describes its network, losses, taps and scores once for each phase, and may prepare training batches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::{ComponentInfo, Options};
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::Graph;
+use crate::graph::{Graph, Variable};
 use crate::tensor::{Dtype, HostTensor};
-use crate::train::OptimizerSpec;
+use crate::train::{LOSS, Stage, Turn};
 
 /// A reconstruction- or prediction-based detector.
 pub trait Model: Send + Sync {
@@ -42,8 +42,6 @@ pub struct ModelRequest {
     pub options: Options,
     /// Number of samples N.
     pub batch: usize,
-    /// Frames of a clip; 1 for images.
-    pub frames: usize,
     /// Height of the input in pixels.
     pub height: usize,
     /// Width of the input in pixels.
@@ -53,11 +51,11 @@ pub struct ModelRequest {
 /// Everything that the host must know of a detector.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelSpec {
-    /// Training phase: output `loss` (scalar, what is minimised), optionally its terms as `loss.<term>`; taps; running statistics
-    /// as assignments.
-    pub train: Graph,
+    /// The stages of training, in order; most detectors have one ([`Stage::single`]). The optimiser's state begins anew at each.
+    pub stages: Vec<Stage>,
     /// Evaluation phase: output `score_map` `[N, 1, H, W]` (task score S_o by pixel) if the model has one, output `score` `[N]`
-    /// if it has no map, any other output for inspection; the same taps as in training.
+    /// if it has no map, any other output for inspection; the taps. Assignments are state that evaluation itself changes (a memory
+    /// that is updated at test time): then samples are scored one by one in their order, from the trained state on.
     pub eval: Graph,
     /// How an image score comes from a (possibly fused) score map: input `score_map` `[N, 1, H, W]`, output `score` `[N]`.
     /// There exactly if `eval` has a `score_map`.
@@ -68,21 +66,50 @@ pub struct ModelSpec {
     pub preprocessing: Preprocessing,
     /// The taps, the natural one (usually the bottleneck) first.
     pub taps: Vec<TapSpec>,
-    /// The published optimiser.
-    pub optimizer: OptimizerSpec,
-    /// The published learning rate.
-    pub learning_rate: f64,
     /// Whether [`Model::prepare`] has to see every training batch.
     pub prepares: bool,
+    /// Which frames make a sample.
+    pub clip: Clip,
+    /// Variables that training does not begin from nothing with.
+    pub pretrained: Option<Pretrained>,
+    /// Scores that are measured over the training samples after training: for each name `s` the evaluation graph has the output
+    /// `statistics.<s>` `[N]` and reads the scalar buffers `statistics.<s>.mean` and `statistics.<s>.std` (population).
+    pub statistics: Vec<String>,
 }
 
+/// Prefix of the outputs and buffers that [`ModelSpec::statistics`] names.
+pub const STATISTICS: &str = "statistics";
+
 impl ModelSpec {
+    /// The turn that trains the detector itself last: the last of the last stage.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn main(&self) -> Result<&Turn> {
+        self.stages.last().ok_or_else(|| Error::plugin("its spec has no stage of training"))?.main()
+    }
+
+    /// The graphs of all turns, in their order, each with what it is called in messages.
+    pub fn training(&self) -> impl Iterator<Item = (String, &Graph)> {
+        let turn = |stage: &Stage, turn: &Turn| {
+            if stage.turns.len() == 1 { stage.name.clone() } else { format!("{}, {}", stage.name, turn.name) }
+        };
+        self.stages.iter().flat_map(move |stage| stage.turns.iter().map(move |t| (turn(stage, t), &t.graph)))
+    }
+
+    /// The variables of all graphs, each once, in order of declaration.
+    pub fn variables(&self) -> Vec<&Variable> {
+        let mut seen = BTreeSet::new();
+        let graphs = self.training().map(|(_, graph)| graph).chain([&self.eval]);
+        graphs.flat_map(|graph| &graph.variables).filter(|variable| seen.insert(variable.name.as_str())).collect()
+    }
+
     /// Succeeds if the spec holds what the host relies on. The graphs themselves are verified by [`Graph::verify`].
     ///
     /// # Errors
     /// Names the graph and the output, input, tap or number that is missing or does not fit.
     pub fn verify(&self) -> Result<()> {
-        expect_shape("training", &self.train, "loss", "[]", |shape| shape.is_empty())?;
+        self.check_stages()?;
         let is_score = |shape: &[usize]| shape.len() == 1;
         match &self.image_score {
             None => expect_shape("evaluation", &self.eval, "score", "[N]", is_score)?,
@@ -92,22 +119,50 @@ impl ModelSpec {
                 expect_shape("image score", graph, "score", "[N]", is_score)?;
             }
         }
+        for name in &self.statistics {
+            expect_shape("evaluation", &self.eval, &format!("{STATISTICS}.{name}"), "[N]", is_score)?;
+        }
         self.check_names()?;
-        self.preprocessing.verify()?;
-        if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
-            return Err(Error::plugin(format!("its learning rate is {}, expects more than 0", self.learning_rate)));
+        self.clip.verify()?;
+        self.preprocessing.verify()
+    }
+
+    fn check_stages(&self) -> Result<()> {
+        self.main()?;
+        let total: f64 = self.stages.iter().map(|stage| stage.share).sum();
+        if !(self.stages.iter().all(|stage| stage.share > 0.0) && (total - 1.0).abs() <= 1e-9) {
+            let shares: Vec<f64> = self.stages.iter().map(|stage| stage.share).collect();
+            return Err(Error::plugin(format!(
+                "its stages have the shares {shares:?}, expects numbers above 0 that add up to 1"
+            )));
+        }
+        for stage in &self.stages {
+            stage.main()?;
+            for turn in &stage.turns {
+                let check = || {
+                    expect_shape("training", &turn.graph, LOSS, "[]", |shape| shape.is_empty())?;
+                    if !(turn.learning_rate.is_finite() && turn.learning_rate > 0.0) {
+                        let message = format!("its learning rate is {}, expects more than 0", turn.learning_rate);
+                        return Err(Error::plugin(message));
+                    }
+                    Ok(())
+                };
+                check().map_err(|error: Error| error.with("turn", &turn.name).with("stage", &stage.name))?;
+            }
         }
         Ok(())
     }
 
-    /// That the spec lists every input, and both graphs have every tap that it lists.
+    /// That the spec lists every input, and that the taps are where a boost needs them.
     fn check_names(&self) -> Result<()> {
-        for (graph, phase) in [(&self.train, "training"), (&self.eval, "evaluation")] {
-            let listed = |name: &str| self.inputs.iter().any(|input| input.name == name);
+        let listed = |name: &str| self.inputs.iter().any(|input| input.name == name);
+        for (phase, graph) in self.training().chain([("evaluation".to_owned(), &self.eval)]) {
             if let Some((name, _)) = graph.inputs().find(|(name, _)| !listed(name)) {
-                let message = format!("the {phase} graph has the input `{name}`, which the spec does not list");
-                return Err(Error::plugin(message));
+                let message = format!("the graph has the input `{name}`, which the spec does not list");
+                return Err(Error::plugin(message).with("phase", phase));
             }
+        }
+        for (graph, phase) in [(&self.main()?.graph, "training"), (&self.eval, "evaluation")] {
             for tap in &self.taps {
                 graph.expect_tap(&tap.name).map_err(|error| error.into_kind(ErrorKind::Plugin).with("phase", phase))?;
             }
@@ -144,12 +199,66 @@ pub struct InputSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fill {
-    /// The preprocessed image `[N, C, H, W]` or clip `[N, C, T, H, W]`.
+    /// The preprocessed image `[N, C, H, W]`; a clip as `[N, C, T, H, W]`, or as `[N, T * C, H, W]`, frame by frame.
     Image,
+    /// Optical flow `[N, T * 2, H, W]` of the clip's last T frames, each from the frame before it, in pixels: x, y of the first, ...
+    Flow,
+    /// Pictures of the textures that the user names, `[N, C, H, W]`, preprocessed as images are, for [`Model::prepare`]; not there if
+    /// the user names none. Training only.
+    Texture,
     /// Standard normal noise of the input's shape from the run's stream; zeros in evaluation.
     Noise,
     /// [`Model::prepare`] makes it; training only.
     Prepared,
+}
+
+/// Which frames of a video make one sample. For pictures: [`Clip::image`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clip {
+    /// Number of frames T, 1 at least.
+    pub frames: usize,
+    /// Frames from one of them to the next, 1 for consecutive ones.
+    pub stride: usize,
+    /// Which of them the score belongs to, from 0.
+    pub score_frame: usize,
+    /// What happens where a video has no such frame.
+    pub edge: Edge,
+}
+
+/// What becomes of clips that would reach beyond the ends of a video.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Edge {
+    /// There is no such clip: frames near the ends have no score.
+    Drop,
+    /// The first frame stands for those before it, the last for those behind it: every frame has a score.
+    Repeat,
+}
+
+impl Clip {
+    /// A single picture.
+    pub fn image() -> Self {
+        Self { frames: 1, stride: 1, score_frame: 0, edge: Edge::Drop }
+    }
+
+    fn verify(&self) -> Result<()> {
+        if self.frames > 0 && self.stride > 0 && self.score_frame < self.frames {
+            return Ok(());
+        }
+        Err(Error::plugin(format!(
+            "its clip has {} frames of stride {}, scored at {}",
+            self.frames, self.stride, self.score_frame
+        )))
+    }
+}
+
+/// Variables that come from a file of others, such as a backbone trained on ImageNet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pretrained {
+    /// The variables `<prefix>.*`; the file has their names without the prefix.
+    pub prefix: String,
+    /// What the file holds, for messages: `resnet18 of torchvision, trained on ImageNet`.
+    pub what: String,
 }
 
 /// Colour channels in the order that the model wants.
@@ -217,6 +326,7 @@ mod tests {
     use super::*;
     use crate::graph::Builder;
     use crate::tensor::ValueType;
+    use crate::train::OptimizerSpec;
 
     /// A graph whose only input is its output too.
     fn graph(input: &str, output: &str, shape: &[usize]) -> Graph {
@@ -229,15 +339,16 @@ mod tests {
 
     fn good() -> ModelSpec {
         ModelSpec {
-            train: graph("x", "loss", &[]),
+            stages: vec![Stage::single(graph("x", "loss", &[]), OptimizerSpec::adam(), 1e-3)],
             eval: graph("x", "score_map", &[2, 1, 4, 4]),
             image_score: Some(graph("score_map", "score", &[2])),
             inputs: vec![InputSpec { name: "x".to_owned(), fill: Fill::Image }],
             preprocessing: Preprocessing::uniform(Color::Rgb, 0.5, 0.5),
             taps: vec![TapSpec { name: "code".to_owned(), help: String::new() }],
-            optimizer: OptimizerSpec::adam(),
-            learning_rate: 1e-3,
             prepares: false,
+            clip: Clip::image(),
+            pretrained: None,
+            statistics: Vec::new(),
         }
     }
 
@@ -245,18 +356,22 @@ mod tests {
     fn a_spec_that_the_host_cannot_rely_on_is_refused_with_what_does_not_fit() {
         good().verify().unwrap();
         type Change = fn(&mut ModelSpec);
-        let cases: [(Change, &str); 8] = [
-            (|s| s.train = graph("x", "loss", &[2]), "output `loss` is f32[2], expects f32[]"),
+        let cases: [(Change, &str); 12] = [
+            (|s| s.stages[0].turns[0].graph = graph("x", "loss", &[2]), "output `loss` is f32[2], expects f32[]"),
             (|s| s.eval.outputs.clear(), "there is no output `score_map`; there are: "),
             (|s| s.eval = graph("x", "score_map", &[2, 4]), "output `score_map` is f32[2, 4], expects f32[N, 1, H, W]"),
             (|s| s.image_score = None, "there is no output `score`; there are: score_map"),
-            (|s| s.inputs.clear(), "the training graph has the input `x`, which the spec does not list"),
+            (|s| s.inputs.clear(), "the graph has the input `x`, which the spec does not list"),
             (|s| s.eval.taps.clear(), "there is no tap `code`; there are: "),
             (
                 |s| s.preprocessing.std = vec![0.0; 3],
                 "its preprocessing has std = [0.0, 0.0, 0.0], expects 3 finite numbers above 0",
             ),
-            (|s| s.learning_rate = f64::NAN, "its learning rate is NaN, expects more than 0"),
+            (|s| s.stages.clear(), "its spec has no stage of training"),
+            (|s| s.stages[0].turns.clear(), "has no turn"),
+            (|s| s.stages[0].share = 0.5, "its stages have the shares [0.5], expects numbers above 0 that add up to 1"),
+            (|s| s.clip.score_frame = 1, "its clip has 1 frames of stride 1, scored at 1"),
+            (|s| s.stages[0].turns[0].learning_rate = f64::NAN, "its learning rate is NaN, expects more than 0"),
         ];
         for (change, sentence) in cases {
             let mut spec = good();

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use mimus_core::autodiff::differentiate_variables;
 use mimus_core::boost::{BoostOptions, Fragment, Programs, baseline, boost};
 use mimus_core::ops::Mode;
+use mimus_core::plugin::ModelSpec;
 use mimus_core::random::Stream;
 use mimus_core::reference::{Array, Interpreter, Precision};
-use mimus_core::train::train_step;
 use mimus_core::{Builder, Graph, Op, Phase, Role};
 
 use network::{CODE, DEEP, INPUT, half, learned, no_attention, scaled, spec, squares};
@@ -25,6 +25,15 @@ fn options(taps: &[&str]) -> BoostOptions {
 
 fn boosted(attention: &Fragment<'_>, options: &BoostOptions) -> Programs {
     boost(&spec(), attention, Some(&squares), options).unwrap()
+}
+
+/// The graph of the only turn, and that of evaluation.
+fn graphs(programs: Programs) -> [Graph; 2] {
+    [programs.main().unwrap().graph.clone(), programs.eval]
+}
+
+fn training(spec: &ModelSpec) -> &Graph {
+    &spec.main().unwrap().graph
 }
 
 fn image() -> Arrays {
@@ -81,7 +90,7 @@ fn assert_near(found: &[f64], expected: &[f64]) {
 /// `(Fea_T - Fea_S)^2` at a tap, from the plain model with the teacher's and with the student's variables.
 fn squared_difference(state: &Arrays, tap: &str, phase: Phase) -> Array {
     let spec = spec();
-    let student = if phase == Phase::Train { &spec.train } else { &spec.eval };
+    let student = if phase == Phase::Train { training(&spec) } else { &spec.eval };
     let tap = format!("tap/{tap}");
     let teacher = run(&spec.eval, &part(state, "teacher."), &image()).remove(&tap).unwrap();
     let student = run(student, &part(state, "student."), &image()).remove(&tap).unwrap();
@@ -110,8 +119,8 @@ fn maxima(map: &[f64]) -> Vec<f64> {
 
 #[test]
 fn the_baseline_is_the_model_with_its_own_image_score() {
-    let Programs { train, eval } = baseline(&spec()).unwrap();
-    assert_eq!(train, spec().train);
+    let [train, eval] = graphs(baseline(&spec()).unwrap());
+    assert_eq!(train, *training(&spec()));
     let results = run(&eval, &state(&eval), &image());
     assert_near(floats(&results, "score"), &maxima(floats(&results, "score_map")));
 }
@@ -120,9 +129,9 @@ fn the_baseline_is_the_model_with_its_own_image_score() {
 fn without_attention_the_student_is_the_plain_model_and_losses_and_scores_follow_the_equations() {
     for (tap, lambda, mimicking_weight) in [(CODE, 0.0, 1.0), (CODE, 0.3, 0.25), (DEEP, 1.0, 2.0), (DEEP, 0.5, 0.0)] {
         let options = BoostOptions { lambda, mimicking_weight, ..options(&[tap]) };
-        let Programs { train, eval } = boosted(&no_attention, &options);
+        let [train, eval] = graphs(boosted(&no_attention, &options));
         let state = state(&train);
-        let plain = run(&spec().train, &part(&state, "student."), &image());
+        let plain = run(training(&spec()), &part(&state, "student."), &image());
         let results = run(&train, &state, &image());
         let task = floats(&plain, "loss")[0];
         let mimicking = mean(squared_difference(&state, tap, Phase::Train).floats().unwrap());
@@ -144,7 +153,7 @@ fn without_attention_the_student_is_the_plain_model_and_losses_and_scores_follow
 
 #[test]
 fn scores_are_standardised_by_the_calibration_before_the_sum() {
-    let Programs { eval, .. } = boosted(&no_attention, &BoostOptions { standardise: true, ..options(&[CODE]) });
+    let [_, eval] = graphs(boosted(&no_attention, &BoostOptions { standardise: true, ..options(&[CODE]) }));
     let mut state = state(&eval);
     let calibration = [("task.mean", 0.1), ("task.std", 2.0), ("mimicking.mean", -0.2), ("mimicking.std", 0.5)];
     for (name, value) in calibration {
@@ -158,10 +167,10 @@ fn scores_are_standardised_by_the_calibration_before_the_sum() {
 
 #[test]
 fn everything_behind_the_tap_reads_the_refined_feature_and_the_skip_before_it_does_not() {
-    let Programs { train, eval } = boosted(&half, &options(&[CODE]));
+    let [train, eval] = graphs(boosted(&half, &options(&[CODE])));
     let state = state(&train);
     let explicit = scaled(0.5);
-    let expected = run(&explicit.train, &part(&state, "student."), &image());
+    let expected = run(training(&explicit), &part(&state, "student."), &image());
     assert_near(floats(&run(&train, &state, &image()), "loss.task"), floats(&expected, "loss"));
     let expected = run(&explicit.eval, &part(&state, "student."), &image());
     let results = run(&eval, &state, &image());
@@ -174,7 +183,7 @@ fn everything_behind_the_tap_reads_the_refined_feature_and_the_skip_before_it_do
 
 #[test]
 fn the_attention_sees_the_inconsistency_and_its_map_multiplies_the_student() {
-    let Programs { eval, .. } = boosted(&learned, &options(&[CODE]));
+    let [_, eval] = graphs(boosted(&learned, &options(&[CODE])));
     let state = state(&eval);
     let results = run(&eval, &state, &image());
     let tap = |part: &str| floats(&results, &format!("tap/{part}.{CODE}"));
@@ -193,7 +202,7 @@ fn the_attention_sees_the_inconsistency_and_its_map_multiplies_the_student() {
 
 #[test]
 fn the_teacher_is_frozen_and_in_evaluation_mode() {
-    let Programs { train, .. } = boosted(&learned, &options(&[CODE]));
+    let [train, _] = graphs(boosted(&learned, &options(&[CODE])));
     let teacher = train.variables.iter().filter(|variable| variable.name.starts_with("teacher."));
     assert!(teacher.clone().count() > 0 && teacher.clone().all(|variable| variable.role == Role::Buffer));
     assert!(train.assignments.iter().all(|named| named.name.starts_with("student.")), "running statistics");
@@ -208,9 +217,10 @@ fn the_teacher_is_frozen_and_in_evaluation_mode() {
 fn the_student_learns_with_or_without_the_attention() {
     for train_attention in [true, false] {
         let options = BoostOptions { train_attention, ..options(&[CODE]) };
-        let step = train_step(boosted(&learned, &options).train, "loss", &spec().optimizer).unwrap();
-        let parameters = spec().train;
-        let parameters = parameters.variables_of(Role::Parameter).map(|variable| format!("student.{}", variable.name));
+        let step = boosted(&learned, &options).main().unwrap().step().unwrap();
+        let spec = spec();
+        let parameters =
+            training(&spec).variables_of(Role::Parameter).map(|variable| format!("student.{}", variable.name));
         let attention = train_attention.then(|| "attention.mix.weight".to_owned());
         assert_eq!(step.trained.into_iter().collect::<BTreeSet<_>>(), parameters.chain(attention).collect());
         assert_eq!(step.unreached, [""; 0]);
@@ -220,7 +230,7 @@ fn the_student_learns_with_or_without_the_attention() {
 /// Nothing is detached but the teacher: the student feels the attention's derivative too.
 #[test]
 fn gradients_of_the_boosted_loss_agree_with_finite_differences() {
-    let Programs { train, .. } = boosted(&learned, &options(&[CODE, DEEP]));
+    let [train, _] = graphs(boosted(&learned, &options(&[CODE, DEEP])));
     let state = state(&train);
     let names: Vec<String> = train.variables_of(Role::Parameter).map(|variable| variable.name.clone()).collect();
     let loss = train.expect_output("loss").unwrap();
@@ -247,7 +257,7 @@ fn gradients_of_the_boosted_loss_agree_with_finite_differences() {
 
 #[test]
 fn losses_of_several_taps_add_and_their_score_maps_average() {
-    let Programs { train, eval } = boosted(&no_attention, &options(&[CODE, DEEP]));
+    let [train, eval] = graphs(boosted(&no_attention, &options(&[CODE, DEEP])));
     let state = state(&train);
     let [code, deep] = [CODE, DEEP].map(|tap| squared_difference(&state, tap, Phase::Train));
     let sum = mean(code.floats().unwrap()) + mean(deep.floats().unwrap());
@@ -255,7 +265,7 @@ fn losses_of_several_taps_add_and_their_score_maps_average() {
     let [code, deep] = [CODE, DEEP].map(|tap| score_map(&squared_difference(&state, tap, Phase::Eval)));
     let average: Vec<f64> = code.iter().zip(&deep).map(|(a, b)| (a + b) / 2.0).collect();
     assert_near(floats(&run(&eval, &state, &image()), "mimicking.score_map"), &average);
-    let learned = boosted(&learned, &options(&[CODE, DEEP])).train;
+    let [learned, _] = graphs(boosted(&learned, &options(&[CODE, DEEP])));
     let attention = learned.variables.iter().filter(|variable| variable.name.starts_with("attention."));
     let names: Vec<&str> = attention.map(|variable| variable.name.as_str()).collect();
     assert_eq!(names, ["attention.code.mix.weight", "attention.deep.mix.weight"]);
@@ -263,7 +273,7 @@ fn losses_of_several_taps_add_and_their_score_maps_average() {
 
 #[test]
 fn without_a_head_there_is_no_teacher_and_the_attention_reads_the_student() {
-    let Programs { train, eval } = boost(&spec(), &learned, None, &options(&[CODE])).unwrap();
+    let [train, eval] = graphs(boost(&spec(), &learned, None, &options(&[CODE])).unwrap());
     assert!(train.variables.iter().chain(&eval.variables).all(|variable| !variable.name.starts_with("teacher.")));
     let state = state(&eval);
     let results = run(&eval, &state, &image());
@@ -278,7 +288,7 @@ fn without_a_head_there_is_no_teacher_and_the_attention_reads_the_student() {
 #[test]
 fn a_second_tap_on_the_same_value_does_not_undo_the_first() {
     let mut twice = spec();
-    for graph in [&mut twice.train, &mut twice.eval] {
+    for graph in [&mut twice.stages[0].turns[0].graph, &mut twice.eval] {
         let value = graph.tap(CODE).unwrap();
         let mut b = Builder::extend(graph.clone());
         b.tap("alias", value).unwrap();

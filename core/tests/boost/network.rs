@@ -3,8 +3,8 @@
 use mimus_core::blocks::convolution::Conv;
 use mimus_core::blocks::{loss, norm};
 use mimus_core::ops::Mode;
-use mimus_core::plugin::{Color, Fill, InputSpec, ModelSpec, Preprocessing, TapSpec, attention, head};
-use mimus_core::train::OptimizerSpec;
+use mimus_core::plugin::{Clip, Color, Fill, InputSpec, ModelSpec, Preprocessing, TapSpec, attention, head};
+use mimus_core::train::{OptimizerSpec, Stage};
 use mimus_core::{Builder, Graph, Init, Phase, Result, ValueId, ValueType};
 
 /// Extents of the input.
@@ -31,15 +31,16 @@ pub(crate) fn scaled(scale: f64) -> ModelSpec {
     let network = Network { scale };
     let tap = |name: &str| TapSpec { name: name.to_owned(), help: String::new() };
     ModelSpec {
-        train: network.train().unwrap(),
+        stages: vec![Stage::single(network.train().unwrap(), OptimizerSpec::adam(), 1e-3)],
         eval: network.eval().unwrap(),
         image_score: Some(image_score().unwrap()),
         inputs: vec![InputSpec { name: "x".to_owned(), fill: Fill::Image }],
         preprocessing: Preprocessing::uniform(Color::Gray, 0.0, 1.0),
         taps: vec![tap(CODE), tap(DEEP)],
-        optimizer: OptimizerSpec::adam(),
-        learning_rate: 1e-3,
         prepares: false,
+        clip: Clip::image(),
+        pretrained: None,
+        statistics: Vec::new(),
     }
 }
 

@@ -1,11 +1,14 @@
 //! Decodes PNG, JPEG and BMP into 8-bit pixels, and refuses what 8 bits cannot hold: for data sets and for single files alike.
 #![forbid(unsafe_code)]
 
+mod folder;
 mod truncation;
 
 use std::fs;
 use std::io::Cursor;
 use std::path::Path;
+
+pub use folder::{EXTENSIONS, pictures};
 
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 use mimus_core::plugin::Pixels;

@@ -4,9 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use mimus_core::{Error, ErrorKind, Result};
+use mimus_decode::EXTENSIONS;
 
-/// What is read, lower case, without the dot.
-const EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "bmp"];
 /// What file managers and archivers leave behind, beside files whose name starts with a dot.
 const LITTER: [&str; 3] = ["thumbs.db", "desktop.ini", "__macosx"];
 

@@ -4,9 +4,10 @@
 use mimus_core::blocks::coder::{Stage, Style, decode, encode};
 use mimus_core::blocks::loss;
 use mimus_core::plugin::{
-    Color, ComponentInfo, Fill, InputSpec, Kind, Model, ModelRequest, ModelSpec, OptionSpec, Preprocessing, TapSpec,
+    Clip, Color, ComponentInfo, Fill, InputSpec, Kind, Model, ModelRequest, ModelSpec, OptionSpec, Preprocessing,
+    TapSpec,
 };
-use mimus_core::train::OptimizerSpec;
+use mimus_core::train::{self, OptimizerSpec};
 use mimus_core::{Builder, Graph, Init, Phase, Result, ValueId, ValueType};
 
 /// Convolutions of stride 2 down to the bottleneck, transposed convolutions back up; mean squared error.
@@ -41,15 +42,16 @@ impl Model for Autoencoder {
         let stages = stages(request)?;
         let max = options.text("image_score")? == "max";
         Ok(ModelSpec {
-            train: train(&stages, &input)?,
+            stages: vec![train::Stage::single(train(&stages, &input)?, OptimizerSpec::adam(), 1e-3)],
             eval: eval(&stages, &input)?,
             image_score: Some(image_score(&input, max)?),
             inputs: vec![InputSpec { name: "x".to_owned(), fill: Fill::Image }],
             preprocessing: Preprocessing::uniform(color, 0.5, 0.5),
             taps: vec![TapSpec { name: "bottleneck".to_owned(), help: "the code".to_owned() }],
-            optimizer: OptimizerSpec::adam(),
-            learning_rate: 1e-3,
             prepares: false,
+            clip: Clip::image(),
+            pretrained: None,
+            statistics: Vec::new(),
         })
     }
 }

@@ -1,14 +1,14 @@
 //! The network in any number of spatial axes: encoder, memory, decoder, losses and scores.
 
-use mimus_core::blocks::coder::{Stage, Style, decode, encode};
+use mimus_core::blocks::coder::{self, Style, decode, encode};
 use mimus_core::blocks::{loss, memory};
-use mimus_core::plugin::{Color, Fill, InputSpec, ModelSpec, Preprocessing, TapSpec};
-use mimus_core::train::OptimizerSpec;
+use mimus_core::plugin::{Clip, Color, Fill, InputSpec, ModelSpec, Preprocessing, TapSpec};
+use mimus_core::train::{OptimizerSpec, Stage};
 use mimus_core::{Builder, Graph, Init, Phase, Result, ValueId, ValueType};
 
 pub(super) struct Network {
     pub(super) name: &'static str,
-    pub(super) stages: Vec<Stage>,
+    pub(super) stages: Vec<coder::Stage>,
     /// Of the leaky ReLU.
     pub(super) slope: f64,
     pub(super) addressing: memory::Addressing,
@@ -25,9 +25,9 @@ struct Forward {
 
 impl Network {
     /// `image_score`: `None` for a model without score map, else whether the image score is the map's maximum.
-    pub(super) fn spec(&self, color: Color, image_score: Option<bool>) -> Result<ModelSpec> {
+    pub(super) fn spec(&self, color: Color, image_score: Option<bool>, clip: Clip) -> Result<ModelSpec> {
         Ok(ModelSpec {
-            train: self.train()?,
+            stages: vec![Stage::single(self.train()?, OptimizerSpec::adam(), 1e-4)],
             eval: self.eval(image_score.is_some())?,
             image_score: image_score.map(|max| self.image_score(max)).transpose()?,
             inputs: vec![InputSpec { name: "x".to_owned(), fill: Fill::Image }],
@@ -36,9 +36,10 @@ impl Network {
                 TapSpec { name: "encoder".to_owned(), help: "the code before the memory".to_owned() },
                 TapSpec { name: "memory".to_owned(), help: "the code as read from the memory".to_owned() },
             ],
-            optimizer: OptimizerSpec::adam(),
-            learning_rate: 1e-4,
             prepares: false,
+            clip,
+            pretrained: None,
+            statistics: Vec::new(),
         })
     }
 

@@ -5,7 +5,7 @@ use crate::support::{Draft, Program, STEP, Target, floats};
 use mimus_core::blocks::convolution::Conv;
 use mimus_core::blocks::norm::batch_norm;
 use mimus_core::random::Stream;
-use mimus_core::train::{LEARNING_RATE, OptimizerSpec, train_step};
+use mimus_core::train::{LEARNING_RATE, OptimizerSpec, Turn};
 use mimus_core::{Builder, HostTensor, Init, Op, Phase, ValueId, ValueType};
 
 /// Strided convolutions down, transposed ones up, batch norm and leaky ReLU between: the shape of the autoencoders.
@@ -40,7 +40,7 @@ fn steps() -> Vec<Program> {
         let square = b.mul(difference, difference).unwrap();
         let loss = b.mean(square, &[0, 1, 2, 3]).unwrap();
         b.output("loss", loss).unwrap();
-        let step = train_step(b.finish(), "loss", &optimizer).unwrap();
+        let step = Turn::new(b.finish(), optimizer, 1e-3).step().unwrap();
         let mut draft = Draft { builder: Builder::extend(step.program), ..Draft::new() };
         draft.inputs.insert("x".to_owned(), floats(&mut Stream::keyed("x"), &[4, 3, 20, 24], [-1.0, 1.0]));
         draft.inputs.insert(LEARNING_RATE.to_owned(), HostTensor::scalar(1e-2));

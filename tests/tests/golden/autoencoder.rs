@@ -4,8 +4,8 @@ use mimus_core::blocks::convolution::Conv;
 use mimus_core::blocks::loss;
 use mimus_core::blocks::norm::batch_norm;
 use mimus_core::ops::Mode;
-use mimus_core::plugin::{Color, Fill, InputSpec, ModelSpec, Preprocessing, TapSpec};
-use mimus_core::train::OptimizerSpec;
+use mimus_core::plugin::{Clip, Color, Fill, InputSpec, ModelSpec, Preprocessing, TapSpec};
+use mimus_core::train::{OptimizerSpec, Stage};
 use mimus_core::{Builder, Error, Graph, Init, Phase, Result, ValueId, ValueType};
 
 use crate::set::{Case, Tensors};
@@ -31,15 +31,16 @@ pub(crate) fn spec(case: &Case, inputs: &Tensors, phase: Phase) -> Result<ModelS
     let widths = [width("teacher.enc.0.weight")?, width("teacher.enc.3.weight")?];
     let network = Autoencoder { input, widths };
     Ok(ModelSpec {
-        train: network.train(phase)?,
+        stages: vec![Stage::single(network.train(phase)?, OptimizerSpec::adam(), 1e-4)],
         eval: network.eval()?,
         image_score: None,
         inputs: vec![InputSpec { name: "x".to_owned(), fill: Fill::Image }],
         preprocessing: Preprocessing::uniform(Color::Rgb, 0.0, 1.0),
         taps: vec![TapSpec { name: TAP.to_owned(), help: "the code".to_owned() }],
-        optimizer: OptimizerSpec::adam(),
-        learning_rate: 1e-4,
         prepares: false,
+        clip: Clip::image(),
+        pretrained: None,
+        statistics: Vec::new(),
     })
 }
 

@@ -28,9 +28,10 @@ pub(crate) fn check(subject: &Subject<'_>, engine: &mut dyn Engine, ledger: &mut
     subject.check_teacher(engine, ledger)?;
     subject.check_evaluation(engine, ledger)?;
     subject.check_losses_in_evaluation(engine, ledger)?;
+    let programs = subject.programs(Phase::Train, 0.5)?;
     let training = Training {
         subject,
-        forward: &subject.programs(Phase::Train, 0.5)?.train,
+        forward: &programs.main()?.graph,
         outputs: &[
             ("att_map", &format!("tap/map.{BOTTLENECK}")),
             ("output", &format!("tap/student.{}", autoencoder::OUTPUT)),
@@ -96,7 +97,7 @@ impl Subject<'_> {
     }
 
     fn check_losses_in_evaluation(&self, engine: &mut dyn Engine, ledger: &mut Ledger<'_>) -> Result<()> {
-        let program = load(engine, &self.programs(Phase::Eval, 0.5)?.train, &self.state)?;
+        let program = load(engine, &self.programs(Phase::Eval, 0.5)?.main()?.graph, &self.state)?;
         let results = engine.run(program, &self.inputs)?;
         for (array, output) in [("L_fea", "loss.mimicking"), ("L_o", "loss.task"), ("L_total", "loss")] {
             ledger.compare(&format!("eval.{array}"), value(&results, output)?, Before::All)?;

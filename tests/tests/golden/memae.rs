@@ -49,7 +49,7 @@ pub(crate) fn check(subject: &Subject<'_>, engine: &mut dyn Engine, ledger: &mut
     }
     let training = Training {
         subject,
-        forward: &spec.train,
+        forward: &spec.main()?.graph,
         outputs: &[("output", "output"), ("feature", "tap/encoder"), ("att", "att")],
         terms: &[("recon", "loss.recon"), ("entropy", "loss.entropy"), ("total", "loss")],
     };
@@ -61,14 +61,18 @@ fn describe(subject: &Subject<'_>) -> Result<ModelSpec> {
     let Subject { case, plugins, inputs, .. } = subject;
     let (name, layout) = component(case.class()).ok_or_else(|| Error::data("is of an unknown class"))?;
     let model = plugins.model(name)?;
-    let options = Options::resolve(&model.info().options, options(case, layout, inputs)?)?;
+    let mut options = options(case, layout, inputs)?;
     let shape = inputs.get("x").map(|x| x.shape().to_vec()).unwrap_or_default();
     let (frames, height, width) = match shape[..] {
         [_, _, height, width] => (1, height, width),
         [_, _, frames, height, width] => (frames, height, width),
         _ => return Err(Error::data(format!("input `x` has shape {shape:?}, expects that of images or clips"))),
     };
-    model.describe(&ModelRequest { options, batch: shape[0], frames, height, width })
+    if shape.len() == 5 {
+        options.insert("frames".to_owned(), OptionValue::Int(frames as i64));
+    }
+    let options = Options::resolve(&model.info().options, options)?;
+    model.describe(&ModelRequest { options, batch: shape[0], height, width })
 }
 
 /// The constructor's arguments in the plugin's words.

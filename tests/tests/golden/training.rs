@@ -1,6 +1,6 @@
 //! Gradients and optimiser steps: what every trained case stores.
 
-use mimus_core::train::{LEARNING_RATE, train_step};
+use mimus_core::train::{LEARNING_RATE, Turn};
 use mimus_core::{Builder, Dtype, Error, Graph, Op, Result};
 
 use crate::Subject;
@@ -35,7 +35,7 @@ impl Training<'_> {
     /// If a program cannot be made or run, or a stored array does not fit.
     pub(crate) fn check(&self, engine: &mut dyn Engine, ledger: &mut Ledger<'_>) -> Result<()> {
         let (optimizer, learning_rate) = self.subject.case.optimizer()?;
-        let mut step = train_step(self.forward.clone(), "loss", &optimizer)?;
+        let mut step = Turn::new(self.forward.clone(), optimizer, learning_rate).step()?;
         fix_learning_rate(&mut step.program, learning_rate);
         self.check_trained(&step.trained)?;
         let forward = load(engine, self.forward, &self.subject.state)?;

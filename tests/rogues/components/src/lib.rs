@@ -5,10 +5,10 @@
 
 use mimus_core::blocks::loss;
 use mimus_core::plugin::{
-    AttentionModule, Backend, BackendRequest, Batch, Color, ComponentInfo, DeviceInfo, FeatureRequest, Fill, InputSpec,
-    Kind, Model, ModelRequest, ModelSpec, Preprocessing, ProgramId, Reference, Session, TapSpec, attention,
+    AttentionModule, Backend, BackendRequest, Batch, Clip, Color, ComponentInfo, DeviceInfo, FeatureRequest, Fill,
+    InputSpec, Kind, Model, ModelRequest, ModelSpec, Preprocessing, ProgramId, Reference, Session, TapSpec, attention,
 };
-use mimus_core::train::OptimizerSpec;
+use mimus_core::train::{OptimizerSpec, Stage};
 use mimus_core::{Builder, Graph, HostTensor, Init, Op, Result, ValueType};
 
 /// An attention module that panics.
@@ -57,15 +57,16 @@ impl Model for PanicsInPrepare {
         let score = image_score.mean(map, &[1, 2, 3])?;
         image_score.output("score", score)?;
         Ok(ModelSpec {
-            train: network(request, true)?,
+            stages: vec![Stage::single(network(request, true)?, OptimizerSpec::adam(), 1e-3)],
             eval: network(request, false)?,
             image_score: Some(image_score.finish()),
             inputs: vec![InputSpec { name: "x".to_owned(), fill: Fill::Image }],
             preprocessing: Preprocessing::uniform(Color::Gray, 0.0, 1.0),
             taps: vec![TapSpec { name: "scaled".to_owned(), help: "the scaled image".to_owned() }],
-            optimizer: OptimizerSpec::adam(),
-            learning_rate: 1e-3,
             prepares: true,
+            clip: Clip::image(),
+            pretrained: None,
+            statistics: Vec::new(),
         })
     }
 
