@@ -16,10 +16,10 @@ mod texture;
 use mimus_core::blocks::ssim::Range;
 use mimus_core::blocks::{loss, ssim};
 use mimus_core::plugin::{
-    Batch, Color, ComponentInfo, Fill, InputSpec, Kind, Model, ModelRequest, ModelSpec, OptionSpec, Preprocessing,
-    TapSpec,
+    Batch, Clip, Color, ComponentInfo, Fill, InputSpec, Kind, Model, ModelRequest, ModelSpec, OptionSpec,
+    Preprocessing, TapSpec,
 };
-use mimus_core::train::OptimizerSpec;
+use mimus_core::train::{OptimizerSpec, Schedule, Stage};
 use mimus_core::{Builder, Error, Graph, Phase, Result, ValueId, ValueType};
 
 use defect::Odds;
@@ -69,14 +69,16 @@ impl Model for Draem {
             .hint("choose a height and width that 32 divides, for example 256"));
         }
         let input = vec![request.batch, 3, height, width];
+        let schedule = Schedule::Fractions { at: vec![0.8, 0.9], gamma: 0.2 };
         Ok(ModelSpec {
-            train: train(request, &input)?,
+            stages: vec![Stage { schedule, ..Stage::single(train(request, &input)?, OptimizerSpec::adam(), 1e-4) }],
             eval: eval(request, &input)?,
             image_score: Some(image_score(&input)?),
             inputs: vec![
                 InputSpec { name: X.to_owned(), fill: Fill::Image },
                 InputSpec { name: TARGET.to_owned(), fill: Fill::Prepared },
                 InputSpec { name: MASK.to_owned(), fill: Fill::Prepared },
+                InputSpec { name: TEXTURE.to_owned(), fill: Fill::Texture },
             ],
             preprocessing: Preprocessing::uniform(Color::Bgr, 0.0, 1.0),
             taps: vec![
@@ -86,9 +88,10 @@ impl Model for Draem {
                     help: "the deepest feature of the discriminative network".to_owned(),
                 },
             ],
-            optimizer: OptimizerSpec::adam(),
-            learning_rate: 1e-4,
             prepares: true,
+            clip: Clip::image(),
+            pretrained: None,
+            statistics: Vec::new(),
         })
     }
 

@@ -11,7 +11,7 @@ use super::{Draem, MASK, TARGET, TEXTURE, X};
 fn request(options: &[(&str, OptionValue)], batch: usize, side: usize) -> ModelRequest {
     let given = options.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect::<BTreeMap<_, _>>();
     let options = Options::resolve(&Draem.info().options, given).unwrap();
-    ModelRequest { options, batch, frames: 1, height: side, width: side }
+    ModelRequest { options, batch, height: side, width: side }
 }
 
 /// Random pictures in [0, 1].
@@ -35,10 +35,10 @@ fn both_networks_have_the_published_parameters() {
     let count = |suffix: &str| -> usize {
         let prefixes = [format!("encoder{suffix}."), format!("decoder{suffix}.")];
         let own = |name: &str| prefixes.iter().any(|prefix| name.starts_with(prefix.as_str()));
-        spec.train.variables_of(Role::Parameter).filter(|v| own(&v.name)).map(|v| v.ty.elements()).sum()
+        spec.main().unwrap().graph.variables_of(Role::Parameter).filter(|v| own(&v.name)).map(|v| v.ty.elements()).sum()
     };
     assert_eq!([count(""), count("_segment")], [69_048_579, 28_374_146]);
-    assert_eq!(spec.train.variables.len(), 156 + 191);
+    assert_eq!(spec.main().unwrap().graph.variables.len(), 156 + 191);
     spec.verify().unwrap();
 }
 

@@ -98,7 +98,7 @@ pub(crate) fn check(subject: &Subject<'_>, engine: &mut dyn Engine, ledger: &mut
     for (array, output) in part.evaluation() {
         ledger.compare(&format!("eval.{array}"), value(&results, output)?, Before::All)?;
     }
-    let forward = alone(&spec.train, part, subject)?;
+    let forward = alone(&spec.main()?.graph, part, subject)?;
     Training { subject, forward: &forward, outputs: part.outputs(), terms: part.terms() }.check(engine, ledger)
 }
 
@@ -111,7 +111,7 @@ fn describe(subject: &Subject<'_>) -> Result<ModelSpec> {
     let given = given.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     let options = Options::resolve(&model.info().options, given)?;
     match inputs.get("x").map(|x| x.shape().to_vec()).unwrap_or_default()[..] {
-        [batch, _, height, width] => model.describe(&ModelRequest { options, batch, frames: 1, height, width }),
+        [batch, _, height, width] => model.describe(&ModelRequest { options, batch, height, width }),
         ref shape => Err(Error::data(format!("input `x` has shape {shape:?}, expects that of images"))),
     }
 }

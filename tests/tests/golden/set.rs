@@ -37,6 +37,7 @@ pub(crate) struct Case {
     loss: String,
     optimizer: Option<Optimizer>,
     /// Learned tensors, in the order of the arrays that hold a number for each.
+    #[serde(default)]
     pub(crate) params: Vec<Shaped>,
     /// Running statistics, in the order of the arrays that hold a number for each.
     #[serde(default)]
