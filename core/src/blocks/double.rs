@@ -1,7 +1,7 @@
-//! Pairs of 3x3 convolutions between pooling and bilinear enlargement: the layers that DRAEM's and DSR's networks are made of, with
-//! their names.
+//! Pairs of 3x3 convolutions between pooling and enlargement, numbered as in a PyTorch `Sequential`: what DRAEM, DSR, MNAD and the
+//! U-Nets of video detectors are made of.
 
-use super::convolution::Conv;
+use super::convolution::{Conv, channels_of};
 use super::norm::{batch_norm, instance_norm};
 use crate::error::Result;
 use crate::graph::{Builder, Init, Phase, ValueId};
@@ -14,6 +14,30 @@ pub enum Norm {
     Batch(Phase, Init),
     /// Instance norm without parameters.
     Instance,
+    /// Nothing.
+    None,
+}
+
+/// How a convolution's weight begins.
+#[derive(Clone, Debug)]
+pub enum Weight {
+    /// PyTorch's default.
+    Torch,
+    /// So, whatever its shape.
+    Given(Init),
+    /// Uniform within `sqrt(6 / (fan_in + fan_out))` (Glorot and Bengio, 2010).
+    Xavier,
+}
+
+/// The biases of convolutions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bias {
+    /// They begin as PyTorch's default.
+    Torch,
+    /// They begin at 0.
+    Zero,
+    /// Convolutions of the numbered layers have none, as the norm behind them makes it useless; others begin at 0.
+    Last,
 }
 
 /// What all layers have in common.
@@ -21,17 +45,30 @@ pub enum Norm {
 pub struct Style {
     /// The normalisation.
     pub norm: Norm,
-    /// First values of the convolutions' weights; `None` for PyTorch's default.
-    pub weight: Option<Init>,
+    /// The convolutions' weights.
+    pub weight: Weight,
+    /// The convolutions' biases.
+    pub bias: Bias,
 }
 
 impl Style {
-    /// A 3x3 convolution that keeps the extents.
-    pub fn conv(&self, channels: usize) -> Conv {
-        let conv = Conv::new(channels, &[3, 3]).padding(&[1, 1]);
+    /// PyTorch's defaults with batch norm.
+    pub fn torch(phase: Phase) -> Self {
+        Self { norm: Norm::Batch(phase, Init::ONES), weight: Weight::Torch, bias: Bias::Torch }
+    }
+
+    /// A square convolution of `x [N, C, H, W]`, plain or transposed, that begins as this style says; without padding.
+    pub fn conv(&self, b: &Builder, x: ValueId, channels: usize, kernel: usize) -> Conv {
+        let conv = Conv::new(channels, &[kernel; 2]);
+        let conv = if self.bias == Bias::Torch { conv } else { conv.zero_bias() };
         match &self.weight {
-            Some(init) => conv.init(init.clone()),
-            None => conv,
+            Weight::Torch => conv,
+            Weight::Given(init) => conv.init(init.clone()),
+            Weight::Xavier => {
+                let fans = (channels_of(b, x) + channels) * kernel * kernel;
+                let bound = (6.0 / fans.max(1) as f64).sqrt();
+                conv.init(Init::Uniform { lo: -bound, hi: bound })
+            }
         }
     }
 
@@ -40,13 +77,24 @@ impl Style {
     /// # Errors
     /// If `x` is no image or has one pixel.
     pub fn layer(&self, b: &mut Builder, number: usize, x: ValueId, channels: usize) -> Result<ValueId> {
-        let x = self.conv(channels).forward(b, &number.to_string(), x)?;
-        let label = (number + 1).to_string();
+        let conv = self.conv(b, x, channels, 3).padding(&[1, 1]);
+        let conv = if self.bias == Bias::Last { conv.without_bias() } else { conv };
+        let x = conv.forward(b, &number.to_string(), x)?;
+        self.activate(b, number + 1, x)
+    }
+
+    /// Normalisation as layer `number`, ReLU as the next.
+    ///
+    /// # Errors
+    /// As [`Style::layer`].
+    pub fn activate(&self, b: &mut Builder, number: usize, x: ValueId) -> Result<ValueId> {
+        let label = number.to_string();
         let x = match &self.norm {
             Norm::Batch(phase, weight) => batch_norm(b, &label, x, *phase, 0.1, weight.clone())?,
             Norm::Instance => b.scope(&label, |b| instance_norm(b, x))?,
+            Norm::None => x,
         };
-        b.scope(&(number + 2).to_string(), |b| b.relu(x))
+        b.scope(&(number + 1).to_string(), |b| b.relu(x))
     }
 
     /// Two layers, numbers 0 and 3 of `label`: `[N, C, H, W]` to `[N, channels[1], H, W]`.

@@ -1,6 +1,6 @@
 //! The two networks, with the names of the published state dictionaries: those of one do not occur in the other.
 
-use mimus_core::blocks::double::{Norm, Style, halve};
+use mimus_core::blocks::double::{Bias, Norm, Style, Weight, halve};
 use mimus_core::{Builder, Init, Phase, Result, ValueId};
 
 /// The tap at the code of the reconstructive network.
@@ -24,7 +24,8 @@ impl Network {
     fn style(&self) -> Style {
         Style {
             norm: Norm::Batch(self.phase, Init::Normal { mean: 1.0, std: 0.02 }),
-            weight: Some(Init::Normal { mean: 0.0, std: 0.02 }),
+            weight: Weight::Given(Init::Normal { mean: 0.0, std: 0.02 }),
+            bias: Bias::Torch,
         }
     }
 
@@ -45,7 +46,7 @@ impl Network {
                 let x = style.up(b, &format!("up{}", i + 1), x, before * width)?;
                 style.double(b, &format!("db{}", i + 1), x, [before * width, after * width])
             })?;
-            b.scope("fin_out", |b| style.conv(channels).forward(b, "0", x))
+            b.scope("fin_out", |b| style.conv(b, x, channels, 3).padding(&[1, 1]).forward(b, "0", x))
         })
     }
 
@@ -68,7 +69,7 @@ impl Network {
                 let both = b.concat(&[up, *skip], 1)?;
                 style.double(b, &format!("db{name}"), both, [times * width; 2])
             })?;
-            b.scope("fin_out", |b| style.conv(2).forward(b, "0", x))
+            b.scope("fin_out", |b| style.conv(b, x, 2, 3).padding(&[1, 1]).forward(b, "0", x))
         })
     }
 }

@@ -1,7 +1,7 @@
 //! The trained modules: what is learned of one kind of object (sections 3.3 and 3.4).
 
 use mimus_core::blocks::convolution::Conv;
-use mimus_core::blocks::double::{Norm, Style, halve};
+use mimus_core::blocks::double::{Bias, Norm, Style, Weight, halve};
 use mimus_core::{Builder, Init, Result, ValueId};
 
 use super::Widths;
@@ -11,7 +11,7 @@ use super::latent::{residual_stack, same, strided};
 const BEGIN: Init = Init::Normal { mean: 0.0, std: 0.02 };
 
 fn style(weight: Option<Init>) -> Style {
-    Style { norm: Norm::Instance, weight }
+    Style { norm: Norm::Instance, weight: weight.map_or(Weight::Torch, Weight::Given), bias: Bias::Torch }
 }
 
 /// Codes with defects to features without, both `[N, C, h, w]`: an autoencoder without skips as module `label`, with the tap
@@ -32,7 +32,7 @@ pub(super) fn restrict(b: &mut Builder, label: &str, x: ValueId, widths: &Widths
         let x = style.double(b, "db2", x, [2 * width; 2])?;
         let x = style.up(b, "up3", x, width)?;
         let x = style.double(b, "db3", x, [width; 2])?;
-        style.conv(channels).forward(b, "fin_out.0", x)
+        style.conv(b, x, channels, 3).padding(&[1, 1]).forward(b, "fin_out.0", x)
     })
 }
 
@@ -82,7 +82,7 @@ pub(super) fn detect(b: &mut Builder, label: &str, x: ValueId, widths: &Widths, 
             let both = b.concat(&[up, *skip], 1)?;
             style.double(b, &format!("db{i}"), both, [times * width; 2])
         })?;
-        style.conv(2).forward(b, "fin_out.0", x)
+        style.conv(b, x, 2, 3).padding(&[1, 1]).forward(b, "fin_out.0", x)
     })
 }
 
