@@ -99,7 +99,8 @@ pub(crate) fn check(subject: &Subject<'_>, engine: &mut dyn Engine, ledger: &mut
         ledger.compare(&format!("eval.{array}"), value(&results, output)?, Before::All)?;
     }
     let forward = alone(&spec.main()?.graph, part, subject)?;
-    Training { subject, forward: &forward, outputs: part.outputs(), terms: part.terms() }.check(engine, ledger)
+    Training { subject, forward: &forward, outputs: part.outputs(), terms: part.terms(), states: &[] }
+        .check(engine, ledger)
 }
 
 /// The plugin's description for the widths and the input of the case; a network that it has not is as small as can be.

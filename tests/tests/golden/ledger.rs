@@ -205,6 +205,7 @@ fn doubles(view: &TensorView<'_>) -> Result<Vec<f64>> {
     match view.dtype() {
         Dtype::F64 => Ok(data.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect()),
         Dtype::F32 => Ok(data.as_chunks().0.iter().map(|bytes| f64::from(f32::from_le_bytes(*bytes))).collect()),
+        Dtype::I64 => Ok(data.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes) as f64).collect()),
         other => Err(Error::data(format!("element type {other:?} is not understood"))),
     }
 }

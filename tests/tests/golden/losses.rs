@@ -1,8 +1,9 @@
-//! Losses on their own: values, and gradients with respect to their inputs.
+//! Losses and memory operations of several detectors on their own, with their gradients: one row of [`ENTRIES`] for each.
 
 use mimus_core::autodiff::differentiate;
-use mimus_core::blocks::loss::focal;
+use mimus_core::blocks::items::{self, Rules};
 use mimus_core::blocks::ssim::{self, Range};
+use mimus_core::blocks::{loss, memory};
 use mimus_core::{Builder, Error, Graph, Result, ValueId};
 
 use crate::Subject;
@@ -10,84 +11,79 @@ use crate::engine::{Engine, load};
 use crate::ledger::{Before, Ledger};
 use crate::training::value;
 
-/// A loss of the named inputs; behind them stands `mask`.
-struct Loss {
-    /// Prefix of the stored arrays.
-    name: &'static str,
-    /// With gradients for each of them.
-    inputs: &'static [&'static str],
-    loss: fn(&mut Builder, &[ValueId]) -> Result<ValueId>,
+/// What the index says in place of a constructor.
+const CLASS: &str = "see the entries";
+
+/// The input that weights a result which is no scalar, where its gradient is stored.
+const WEIGHTS: &str = "G";
+
+/// Whether the case is the one of losses.
+pub(crate) fn knows(class: &str) -> bool {
+    class == CLASS
 }
 
-const LOSSES: [Loss; 9] = [
-    Loss { name: "ssim.unit", inputs: &["a", "b"], loss: |b, x| ssim::loss(b, x[0], x[1], Range::Guessed) },
-    Loss { name: "ssim.signed", inputs: &["a", "b"], loss: |b, x| scaled(b, x, 2.0, -1.0) },
-    Loss { name: "ssim.bytes", inputs: &["a", "b"], loss: |b, x| scaled(b, x, 255.0, 0.0) },
-    Loss { name: "ssim.gray", inputs: &["a", "b"], loss: |b, x| cut(b, x, [2, 1, 20, 17]) },
-    Loss { name: "ssim.small", inputs: &["a", "b"], loss: |b, x| cut(b, x, [2, 3, 6, 7]) },
-    Loss { name: "ssim.close", inputs: &["a", "b"], loss: close },
-    Loss { name: "focal", inputs: &["logits"], loss: |b, x| of_logits(b, x, 2.0, None) },
-    Loss { name: "focal.gamma0", inputs: &["logits"], loss: |b, x| of_logits(b, x, 0.0, None) },
-    Loss { name: "focal.alpha", inputs: &["logits"], loss: |b, x| of_logits(b, x, 2.0, Some([0.25, 0.75])) },
+/// A stored array; the gradient with respect to an input is `<name>.grad/<input>`.
+struct Entry {
+    name: &'static str,
+    inputs: &'static [&'static str],
+    build: fn(&mut Builder, &[ValueId]) -> Result<ValueId>,
+}
+
+const ENTRIES: &[Entry] = &[
+    Entry { name: "ssim.unit", inputs: &["a", "b"], build: |b, x| ssim::loss(b, x[0], x[1], Range::Guessed) },
+    Entry { name: "ssim.signed", inputs: &["a", "b"], build: |b, x| scaled(b, x, 2.0, -1.0) },
+    Entry { name: "ssim.bytes", inputs: &["a", "b"], build: |b, x| scaled(b, x, 255.0, 0.0) },
+    Entry { name: "ssim.gray", inputs: &["a", "b"], build: |b, x| cut(b, x, [2, 1, 20, 17]) },
+    Entry { name: "ssim.small", inputs: &["a", "b"], build: |b, x| cut(b, x, [2, 3, 6, 7]) },
+    Entry { name: "ssim.close", inputs: &["a", "b"], build: close },
+    Entry { name: "ssim.map", inputs: &["a", "b"], build: |b, x| ssim::map(b, x[0], x[1], Range::Fixed(1.0)) },
+    Entry { name: "ssim.window", inputs: &[], build: |b, _| b.constant(ssim::window()?) },
+    Entry { name: "focal", inputs: &["logits", "mask"], build: |b, x| of_logits(b, x, 2.0, None) },
+    Entry { name: "focal.gamma0", inputs: &["logits", "mask"], build: |b, x| of_logits(b, x, 0.0, None) },
+    Entry { name: "focal.alpha", inputs: &["logits", "mask"], build: |b, x| of_logits(b, x, 2.0, Some([0.25, 0.75])) },
+    Entry {
+        name: "gradient.future_frame",
+        inputs: &["a", "b"],
+        build: |b, x| loss::gradient_of_magnitudes(b, x[0], x[1]),
+    },
+    Entry { name: "intensity", inputs: &["a", "b"], build: |b, x| loss::mse(b, x[0], x[1]) },
+    Entry { name: "entropy", inputs: &["att"], build: |b, x| loss::entropy(b, x[0]) },
+    Entry { name: "entropy.sparse", inputs: &["att"], build: sparse_entropy },
+    Entry { name: "shrink", inputs: &["att"], build: shrunk_softmax },
+    Entry { name: "mnad.separateness", inputs: &["query", "keys"], build: |b, x| met(b, x)?.separateness(b) },
+    Entry {
+        name: "mnad.compactness",
+        inputs: &["query", "keys"],
+        build: |b, x| {
+            let by_sample = met(b, x)?.compactness(b, Rules::Code)?;
+            loss::mean_all(b, by_sample)
+        },
+    },
+    Entry { name: "mnad.update", inputs: &["query", "keys"], build: |b, x| met(b, x)?.update(b, Rules::Code) },
+    Entry { name: "mnad.read", inputs: &["query", "keys"], build: |b, x| met(b, x)?.read(b) },
 ];
 
 /// Stored losses that no block computes.
-const OTHERS: [&str; 9] = [
-    "gradient.",
-    "intensity",
-    "entropy",
-    "shrink",
-    "kl",
-    "mnad.separateness",
-    "mnad.compactness",
-    "mnad.update",
-    "mnad.read",
-];
+const OTHERS: [&str; 2] = ["gradient.hf2vad", "kl"];
 
-/// Whether the class is that of the losses.
-pub(crate) fn knows(class: &str) -> bool {
-    class == "see the entries"
+fn met(b: &mut Builder, x: &[ValueId]) -> Result<items::Addressed> {
+    let query = memory::unit(b, x[0])?;
+    items::address(b, x[1], query)
 }
 
-/// Compares values and gradients.
-///
-/// # Errors
-/// If a program or a stored array does not fit.
-pub(crate) fn check(subject: &Subject<'_>, engine: &mut dyn Engine, ledger: &mut Ledger<'_>) -> Result<()> {
-    for loss in &LOSSES {
-        let program = load(engine, &loss.program(subject)?, &subject.state)?;
-        let results = engine.run(program, &subject.inputs)?;
-        ledger.compare(loss.name, value(&results, "loss")?, Before::All)?;
-        for input in loss.inputs {
-            ledger.compare(&format!("{}.grad/{input}", loss.name), value(&results, input)?, Before::All)?;
-        }
-    }
-    let program = load(engine, &similarity(subject)?, &subject.state)?;
-    let results = engine.run(program, &subject.inputs)?;
-    ["map", "window"]
-        .into_iter()
-        .try_for_each(|array| ledger.compare(&format!("ssim.{array}"), value(&results, array)?, Before::All))?;
-    OTHERS.into_iter().try_for_each(|prefix| ledger.leave(prefix))
+/// The entropy of `relu(att - 0.5)`, of sum 1 over the slots.
+fn sparse_entropy(b: &mut Builder, x: &[ValueId]) -> Result<ValueId> {
+    let over = b.affine(x[0], 1.0, -0.5)?;
+    let kept = b.relu(over)?;
+    let sum = b.sum_keep(kept, &[1])?;
+    let weights = b.div(kept, sum)?;
+    loss::entropy(b, weights)
 }
 
-fn input(b: &mut Builder, subject: &Subject<'_>, name: &str) -> Result<ValueId> {
-    let ty = subject.inputs.get(name).map(|x| x.ty());
-    b.input(name, ty.ok_or_else(|| Error::data(format!("there is no input `{name}`")))?)
-}
-
-impl Loss {
-    /// The loss and, under the inputs' names, its gradients.
-    fn program(&self, subject: &Subject<'_>) -> Result<Graph> {
-        let mut b = Builder::new("loss");
-        let inputs = self.inputs.iter().map(|name| input(&mut b, subject, name)).collect::<Result<Vec<_>>>()?;
-        let mask = input(&mut b, subject, "mask")?;
-        let loss = (self.loss)(&mut b, &[inputs.as_slice(), &[mask]].concat())?;
-        b.output("loss", loss)?;
-        for (name, gradient) in self.inputs.iter().zip(differentiate(&mut b, loss, &inputs)?) {
-            b.output(name, gradient.ok_or_else(|| Error::data(format!("no gradient reaches `{name}`")))?)?;
-        }
-        Ok(b.finish())
-    }
+fn shrunk_softmax(b: &mut Builder, x: &[ValueId]) -> Result<ValueId> {
+    let scaled = b.affine(x[0], 3.0, 0.0)?;
+    let softmax = b.softmax(scaled, 1)?;
+    memory::shrink(b, softmax, 0.02)
 }
 
 /// Inputs of another range.
@@ -111,15 +107,56 @@ fn close(b: &mut Builder, x: &[ValueId]) -> Result<ValueId> {
 
 fn of_logits(b: &mut Builder, x: &[ValueId], gamma: f64, weights: Option<[f64; 2]>) -> Result<ValueId> {
     let probabilities = b.softmax(x[0], 1)?;
-    focal(b, probabilities, x[1], gamma, weights)
+    loss::focal(b, probabilities, x[1], gamma, weights)
 }
 
-fn similarity(subject: &Subject<'_>) -> Result<Graph> {
-    let mut b = Builder::new("ssim");
-    let (x, y) = (input(&mut b, subject, "a")?, input(&mut b, subject, "b")?);
-    let map = ssim::map(&mut b, x, y, Range::Fixed(1.0))?;
-    let window = b.constant(ssim::window()?)?;
-    b.output("map", map)?;
-    b.output("window", window)?;
+/// Compares every entry and its gradients.
+///
+/// # Errors
+/// If a program or a stored array does not fit.
+pub(crate) fn check(subject: &Subject<'_>, engine: &mut dyn Engine, ledger: &mut Ledger<'_>) -> Result<()> {
+    for entry in ENTRIES {
+        let gradients = ledger.names(&format!("{}.grad/", entry.name));
+        let program = program(subject, entry, &gradients).map_err(|error| error.with("entry", entry.name))?;
+        let inputs =
+            program.inputs().filter_map(|(name, _)| Some((name.to_owned(), subject.inputs.get(name)?.clone())));
+        let inputs = inputs.collect();
+        let number = load(engine, &program, &subject.state)?;
+        let results = engine.run(number, &inputs)?;
+        ledger.compare(entry.name, value(&results, "value")?, Before::All)?;
+        for input in gradients {
+            ledger.compare(&format!("{}.grad/{input}", entry.name), value(&results, &input)?, Before::All)?;
+        }
+    }
+    OTHERS.into_iter().try_for_each(|prefix| ledger.leave(prefix))
+}
+
+/// Output `value`, and the gradient of `value`, or of `sum(value * G)`, under the names of the inputs.
+fn program(subject: &Subject<'_>, entry: &Entry, gradients: &[String]) -> Result<Graph> {
+    let mut b = Builder::new("loss");
+    let input = |b: &mut Builder, name: &str| {
+        let given = subject.inputs.get(name).ok_or_else(|| Error::data(format!("there is no input `{name}`")))?;
+        b.input(name, given.ty())
+    };
+    let inputs = entry.inputs.iter().map(|name| input(&mut b, name)).collect::<Result<Vec<_>>>()?;
+    let result = (entry.build)(&mut b, &inputs)?;
+    b.output("value", result)?;
+    if gradients.is_empty() {
+        return Ok(b.finish());
+    }
+    let loss = if b.shape(result).is_empty() {
+        result
+    } else {
+        let weights = input(&mut b, WEIGHTS)?;
+        let product = b.mul(result, weights)?;
+        let axes: Vec<usize> = (0..b.shape(product).len()).collect();
+        b.sum(product, &axes)?
+    };
+    for name in gradients {
+        let input = entry.inputs.iter().zip(&inputs).find(|(known, _)| *known == name).map(|(_, input)| *input);
+        let input = input.ok_or_else(|| Error::data(format!("`{name}` is no input of it")))?;
+        let gradient = differentiate(&mut b, loss, &[input])?[0];
+        b.output(name, gradient.ok_or_else(|| Error::data(format!("no gradient reaches `{name}`")))?)?;
+    }
     Ok(b.finish())
 }

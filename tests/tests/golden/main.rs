@@ -12,6 +12,7 @@ mod engine;
 mod ledger;
 mod losses;
 mod memae;
+mod mnad;
 mod set;
 mod training;
 
@@ -45,8 +46,9 @@ struct Family {
     check: fn(&Subject<'_>, &mut dyn Engine, &mut Ledger<'_>) -> Result<()>,
 }
 
-const FAMILIES: [Family; 5] = [
+const FAMILIES: [Family; 6] = [
     Family { knows: memae::knows, check: memae::check },
+    Family { knows: mnad::knows, check: mnad::check },
     Family { knows: attention::knows, check: attention::check },
     Family { knows: boosted::knows, check: boosted::check },
     Family { knows: draem::knows, check: draem::check },

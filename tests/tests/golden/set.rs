@@ -43,6 +43,9 @@ pub(crate) struct Case {
     #[serde(default)]
     pub(crate) bn_buffers: Vec<String>,
     pub(crate) state_dict: Vec<Shaped>,
+    /// Learned tensors that the loss does not reach; their gradients are stored as 0.
+    #[serde(default)]
+    pub(crate) params_without_gradient: Vec<String>,
     #[serde(default)]
     params_with_zero_gradient: BTreeMap<String, Vec<String>>,
     #[serde(default)]
