@@ -1,6 +1,6 @@
 //! The contract of Mimus: a plugin describes, a backend executes, and this crate transforms in between.
 //!
-//! Layers, each of which uses only those before it: [`error`] and [`random`]; [`tensor`]; [`graph`] with [`ops`] and
+//! Layers, each of which uses only those before it: [`error`] and [`random`]; [`synthesis`]; [`tensor`]; [`graph`] with [`ops`] and
 //! [`mod@reference`]; [`autodiff`], [`passes`], [`blocks`] and [`train`]; [`mod@plugin`]; [`boost`]; [`native`]; [`abi`]. [`metrics`] stands alone.
 
 pub mod abi;
@@ -16,6 +16,7 @@ pub mod passes;
 pub mod plugin;
 pub mod random;
 pub mod reference;
+pub mod synthesis;
 pub mod tensor;
 pub mod train;
 

@@ -21,6 +21,8 @@ pub struct Conv {
     pub bias: bool,
     /// The weight's first values; `None` for PyTorch's default.
     pub init: Option<Init>,
+    /// Whether the bias begins at 0 instead of PyTorch's default.
+    pub zero_bias: bool,
 }
 
 impl Conv {
@@ -35,6 +37,7 @@ impl Conv {
             output_padding: vec![0; n],
             bias: true,
             init: None,
+            zero_bias: false,
         }
     }
 
@@ -70,6 +73,13 @@ impl Conv {
     #[must_use]
     pub fn init(mut self, init: Init) -> Self {
         self.init = Some(init);
+        self
+    }
+
+    /// Lets the bias begin at 0.
+    #[must_use]
+    pub fn zero_bias(mut self) -> Self {
+        self.zero_bias = true;
         self
     }
 
@@ -110,14 +120,16 @@ impl Conv {
             let default = Init::fan_in(weight[1..].iter().product());
             let mut inputs = vec![x, b.parameter("weight", weight, self.init.clone().unwrap_or(default.clone()))?];
             if self.bias {
-                inputs.push(b.parameter("bias", [self.channels], default)?);
+                let init = if self.zero_bias { Init::ZEROS } else { default };
+                inputs.push(b.parameter("bias", [self.channels], init)?);
             }
             b.node(op, &inputs)
         })
     }
 }
 
-fn channels_of(b: &Builder, x: ValueId) -> usize {
+/// The extent of the second axis.
+pub(super) fn channels_of(b: &Builder, x: ValueId) -> usize {
     b.shape(x).get(1).copied().unwrap_or(1)
 }
 

@@ -64,3 +64,127 @@ pub fn entropy(b: &mut Builder, weights: ValueId) -> Result<ValueId> {
     let mean = mean_all(b, sum)?;
     b.neg(mean)
 }
+
+/// How far the targets of [`focal`] keep from 0 and 1.
+const SMOOTH: f64 = 1e-5;
+
+/// Focal loss of class probabilities `[N, 2, H, W]` against a mask `[N, 1, H, W]` of 0 and 1, a scalar: mean over pixels of
+/// `-w (1 - p)^gamma ln p`, where `p` is the probability of the pixel's class, smoothed by 1e-5, and `w` the class's weight
+/// (Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017; smoothing as in DRAEM's published code).
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn focal(
+    b: &mut Builder,
+    probabilities: ValueId,
+    mask: ValueId,
+    gamma: f64,
+    weights: Option<[f64; 2]>,
+) -> Result<ValueId> {
+    let normal = b.affine(mask, -1.0, 1.0)?;
+    let target = b.concat(&[normal, mask], 1)?;
+    // The published code holds these two in single precision, whatever the rest is computed in.
+    let target = b.clamp(target, f64::from(SMOOTH as f32), f64::from((1.0 - SMOOTH) as f32))?;
+    let product = b.mul(target, probabilities)?;
+    let p = b.sum_keep(product, &[1])?;
+    let p = b.affine(p, 1.0, SMOOTH)?;
+    let logarithm = b.log(p)?;
+    let mut loss = b.neg(logarithm)?;
+    if gamma != 0.0 {
+        let rest = b.affine(p, -1.0, 1.0)?;
+        let factor = b.pow(rest, gamma)?;
+        loss = b.mul(factor, loss)?;
+    }
+    if let Some([normal, anomalous]) = weights {
+        let weight = b.affine(mask, anomalous - normal, normal)?;
+        loss = b.mul(weight, loss)?;
+    }
+    mean_all(b, loss)
+}
+
+/// Forward differences of `x [N, C, H, W]` along `axis` with a line of zeros behind the last.
+fn differences(b: &mut Builder, x: ValueId, axis: usize) -> Result<ValueId> {
+    let shape = b.shape(x).to_vec();
+    let mut after = vec![0; shape.len()];
+    after[axis] = 1;
+    let padded = b.pad(x, &vec![0; shape.len()], &after, 0.0)?;
+    let mut starts = vec![0; shape.len()];
+    starts[axis] = 1;
+    let mut ends = shape;
+    ends[axis] += 1;
+    let next = b.slice(padded, &starts, &ends)?;
+    b.sub(next, x)
+}
+
+/// Mean of `||dx| - |dy||`, summed over the two image axes (Liu et al., CVPR 2018, equation 2): the official forward
+/// differences, which meet zeros at the right and at the bottom; a scalar.
+///
+/// # Errors
+/// If the shapes differ or are no images `[N, C, H, W]`.
+pub fn gradient_of_magnitudes(b: &mut Builder, x: ValueId, y: ValueId) -> Result<ValueId> {
+    let mut along = |axis| {
+        let [x, y] = [differences(b, x, axis)?, differences(b, y, axis)?];
+        let [x, y] = [b.abs(x)?, b.abs(y)?];
+        absolute_difference(b, x, y)
+    };
+    let [horizontal, vertical] = [along(3)?, along(2)?];
+    let sum = b.add(horizontal, vertical)?;
+    mean_all(b, sum)
+}
+
+/// Errors of pictures in -1 to 1, as if their pixels were from 0 to 1.
+#[derive(Clone, Copy, Debug)]
+pub struct PixelErrors {
+    /// Squares, `[N, C, H, W]`.
+    pub square: ValueId,
+    /// Their mean over the channels, `[N, 1, H, W]`.
+    pub map: ValueId,
+    /// Mean squared error of every sample, `[N]`.
+    pub mse: ValueId,
+    /// `10 log10(1 / mse)`, `[N]`.
+    pub psnr: ValueId,
+}
+
+/// Compares pictures `[N, C, H, W]` in -1 to 1 as the detectors that predict frames do.
+///
+/// # Errors
+/// If the shapes do not broadcast.
+pub fn pixel_errors(b: &mut Builder, x: ValueId, y: ValueId) -> Result<PixelErrors> {
+    let difference = b.sub(x, y)?;
+    let half = b.affine(difference, 0.5, 0.0)?;
+    let square = b.mul(half, half)?;
+    let map = b.mean_keep(square, &[1])?;
+    let mse = mean_by_sample(b, square)?;
+    let logarithm = b.log(mse)?;
+    let psnr = b.affine(logarithm, -10.0 / std::f64::consts::LN_10, 0.0)?;
+    Ok(PixelErrors { square, map, mse, psnr })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::evaluate;
+    use crate::reference::Array;
+
+    fn picture(values: [f64; 4]) -> Array {
+        Array::float([1, 1, 2, 2], values.to_vec())
+    }
+
+    #[test]
+    fn gradients_of_magnitudes_of_a_worked_example() {
+        let pair = [picture([0.0, 1.0, 1.0, 0.0]), picture([0.0, 0.0, 0.0, 0.5])];
+        let results = evaluate(&pair, |b, x| Ok(vec![gradient_of_magnitudes(b, x[0], x[1])?]));
+        assert_eq!(results[0].floats().unwrap(), [1.5]);
+    }
+
+    #[test]
+    fn an_error_of_a_tenth_of_the_range_is_20_decibels_and_a_twentieth_26() {
+        for (difference, psnr) in [(0.2, 20.0), (0.1, 26.020_599_9)] {
+            let pair =
+                [picture([difference, -1.0, 0.0, 1.0 - difference]), picture([0.0, difference - 1.0, difference, 1.0])];
+            let results = evaluate(&pair, |b, x| Ok(vec![pixel_errors(b, x[0], x[1])?.psnr]));
+            let found = results[0].floats().unwrap()[0];
+            assert!((found - psnr).abs() < 1e-7, "{found}");
+        }
+    }
+}

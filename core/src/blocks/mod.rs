@@ -2,6 +2,11 @@
 
 pub mod coder;
 pub mod convolution;
+pub mod double;
+pub mod items;
 pub mod loss;
 pub mod memory;
 pub mod norm;
+pub mod pad;
+pub mod ssim;
+pub mod unet;

@@ -48,3 +48,36 @@ pub fn batch_norm(
         Ok(y)
     })
 }
+
+/// Instance norm of `x [N, C, ..]` without parameters: every channel of every sample has mean 0 and (biased) variance 1, in training
+/// and in evaluation. It has no state.
+///
+/// # Errors
+/// If there is one element for each channel.
+pub fn instance_norm(b: &mut Builder, x: ValueId) -> Result<ValueId> {
+    let shape = b.shape(x).to_vec();
+    let channels = shape.iter().take(2).product::<usize>();
+    // The batch norm of one sample whose channels are those of all samples.
+    let flat = b.reshape(x, [&[1, channels], shape.get(2..).unwrap_or_default()].concat())?;
+    let (weight, bias) = (b.fill([channels], 1.0)?, b.fill([channels], 0.0)?);
+    let y = b.nodes(Op::BatchNormTrain { eps: EPS }, &[flat, weight, bias])?[0];
+    b.reshape(y, shape)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{evaluate, random};
+    use crate::random::Stream;
+
+    #[test]
+    fn every_channel_of_every_sample_has_mean_0_and_variance_1() {
+        let x = random(&mut Stream::keyed("instance norm"), &[2, 3, 4, 5], [-3.0, 8.0]);
+        let results = evaluate(&[x], |b, x| Ok(vec![instance_norm(b, x[0])?]));
+        for plane in results[0].floats().unwrap().chunks_exact(20) {
+            let mean = plane.iter().sum::<f64>() / 20.0;
+            let variance = plane.iter().map(|x| x * x).sum::<f64>() / 20.0;
+            assert!(mean.abs() < 1e-12 && (variance - 1.0).abs() < 1e-4, "{mean} {variance}");
+        }
+    }
+}

@@ -260,6 +260,18 @@ impl Options {
         values.iter().map(convert).collect()
     }
 
+    /// A list of at least one whole number that is not negative: the channels of a network's levels.
+    ///
+    /// # Errors
+    /// If the list is empty, or the component did not describe such an option.
+    pub fn levels(&self, name: &str) -> Result<Vec<usize>> {
+        let values = self.usizes(name)?;
+        if values.is_empty() {
+            return Err(Error::config("is empty, expects at least one number").with("key", name));
+        }
+        Ok(values)
+    }
+
     /// A list of texts.
     ///
     /// # Errors
@@ -320,6 +332,9 @@ mod tests {
 
     #[test]
     fn a_value_outside_its_range_is_refused_with_the_range() {
+        let empty = Options(BTreeMap::from([("widths".to_owned(), OptionValue::Ints(Vec::new()))]));
+        let error = empty.levels("widths").unwrap_err();
+        assert_eq!(error.one_line(), "key `widths`: is empty, expects at least one number");
         let error = resolve("depth", OptionValue::Int(9)).unwrap_err();
         assert_eq!(error.one_line(), "key `depth`: is 9, expects a whole number from 1 to 8");
         assert!(resolve("threshold", OptionValue::Float(f64::NAN)).is_err());

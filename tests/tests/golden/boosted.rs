@@ -37,6 +37,7 @@ pub(crate) fn check(subject: &Subject<'_>, engine: &mut dyn Engine, ledger: &mut
             ("output", &format!("tap/student.{}", autoencoder::OUTPUT)),
         ],
         terms: &[("L_fea", "loss.mimicking"), ("L_o", "loss.task"), ("total", "loss")],
+        states: &[],
     };
     training.check(engine, ledger)
 }

@@ -141,6 +141,20 @@ impl<'a> Ledger<'a> {
         Ok(())
     }
 
+    /// Leaves arrays that begin with `prefix`, for which there is nothing to compare.
+    ///
+    /// # Errors
+    /// If there is none, or one was compared: then the prefix says too much.
+    pub(crate) fn leave(&mut self, prefix: &str) -> Result<()> {
+        let names = self.stored.names().into_iter().filter(|name| name.starts_with(prefix));
+        let names: Vec<String> = names.filter(|name| !name.ends_with(NOISE)).map(str::to_owned).collect();
+        if names.is_empty() || names.iter().any(|name| self.compared.contains(name)) {
+            return Err(Error::data(format!("`{prefix}` begins no stored array, or one that is compared")));
+        }
+        self.compared.extend(names);
+        Ok(())
+    }
+
     /// The largest errors of all families if one is too large, or the arrays that nobody compared.
     ///
     /// # Errors
@@ -191,6 +205,7 @@ fn doubles(view: &TensorView<'_>) -> Result<Vec<f64>> {
     match view.dtype() {
         Dtype::F64 => Ok(data.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect()),
         Dtype::F32 => Ok(data.as_chunks().0.iter().map(|bytes| f64::from(f32::from_le_bytes(*bytes))).collect()),
+        Dtype::I64 => Ok(data.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes) as f64).collect()),
         other => Err(Error::data(format!("element type {other:?} is not understood"))),
     }
 }

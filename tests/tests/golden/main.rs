@@ -7,9 +7,12 @@
 mod attention;
 mod autoencoder;
 mod boosted;
+mod draem;
 mod engine;
 mod ledger;
+mod losses;
 mod memae;
+mod mnad;
 mod set;
 mod training;
 
@@ -43,10 +46,13 @@ struct Family {
     check: fn(&Subject<'_>, &mut dyn Engine, &mut Ledger<'_>) -> Result<()>,
 }
 
-const FAMILIES: [Family; 3] = [
+const FAMILIES: [Family; 6] = [
     Family { knows: memae::knows, check: memae::check },
+    Family { knows: mnad::knows, check: mnad::check },
     Family { knows: attention::knows, check: attention::check },
     Family { knows: boosted::knows, check: boosted::check },
+    Family { knows: draem::knows, check: draem::check },
+    Family { knows: losses::knows, check: losses::check },
 ];
 
 fn family(class: &str) -> Option<&'static Family> {

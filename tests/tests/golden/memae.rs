@@ -52,6 +52,7 @@ pub(crate) fn check(subject: &Subject<'_>, engine: &mut dyn Engine, ledger: &mut
         forward: &spec.main()?.graph,
         outputs: &[("output", "output"), ("feature", "tap/encoder"), ("att", "att")],
         terms: &[("recon", "loss.recon"), ("entropy", "loss.entropy"), ("total", "loss")],
+        states: &[],
     };
     training.check(engine, ledger)
 }

@@ -37,11 +37,15 @@ pub(crate) struct Case {
     loss: String,
     optimizer: Option<Optimizer>,
     /// Learned tensors, in the order of the arrays that hold a number for each.
+    #[serde(default)]
     pub(crate) params: Vec<Shaped>,
     /// Running statistics, in the order of the arrays that hold a number for each.
     #[serde(default)]
     pub(crate) bn_buffers: Vec<String>,
     pub(crate) state_dict: Vec<Shaped>,
+    /// Learned tensors that the loss does not reach; their gradients are stored as 0.
+    #[serde(default)]
+    pub(crate) params_without_gradient: Vec<String>,
     #[serde(default)]
     params_with_zero_gradient: BTreeMap<String, Vec<String>>,
     #[serde(default)]
@@ -196,7 +200,11 @@ impl Set {
 
     fn input(&self, input: &Input) -> Result<HostTensor> {
         let mut stream = Stream::keyed(&format!("{}/input:{}", self.seed, input.name));
-        filled(&input.shape, || stream.range(input.lo, input.hi))
+        let mut draw = || stream.range(input.lo, input.hi);
+        match input.name.as_str() {
+            "mask" => filled(&input.shape, || f64::from(u8::from(draw() > 0.7))),
+            _ => filled(&input.shape, draw),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Gradients and optimiser steps: what every trained case stores.
 
 use mimus_core::train::{LEARNING_RATE, Turn};
-use mimus_core::{Builder, Dtype, Error, Graph, Op, Result};
+use mimus_core::{Builder, Dtype, Error, Graph, Op, Result, passes};
 
 use crate::Subject;
 use crate::engine::{Engine, Values, load, widened};
@@ -26,6 +26,9 @@ pub(crate) struct Training<'a> {
     pub(crate) outputs: &'a [(&'a str, &'a str)],
     /// Stored array (without `train.loss.`) and the output that it is compared with.
     pub(crate) terms: &'a [(&'a str, &'a str)],
+    /// Stored array (without `train.` and the step's number) and the variable that it is compared with after every step: state that
+    /// the forward pass leaves, so that the first depends on no optimiser.
+    pub(crate) states: &'a [(&'a str, &'a str)],
 }
 
 impl Training<'_> {
@@ -50,6 +53,10 @@ impl Training<'_> {
                 compare_gradients(self.subject.case, "train", &results, ledger)?;
                 self.compare_statistics("train.bn_norm_step1", engine, ledger, Before::All)?;
             }
+            for (array, variable) in self.states {
+                let before = if i == 0 { Before::All } else { Before::None };
+                ledger.compare(&format!("train.{array}{}", i + 1), &engine.read(variable)?, before)?;
+            }
             losses.push(results);
         }
         self.compare_parameters(engine, ledger)?;
@@ -64,7 +71,9 @@ impl Training<'_> {
 
     /// The step trains what the case lists, and nothing else.
     fn check_trained(&self, trained: &[String]) -> Result<()> {
-        let mut expected: Vec<&str> = self.subject.case.params.iter().map(|(name, _)| name.as_str()).collect();
+        let case = self.subject.case;
+        let reached = |name: &&str| !case.params_without_gradient.iter().any(|unreached| unreached == name);
+        let mut expected: Vec<&str> = case.params.iter().map(|(name, _)| name.as_str()).filter(reached).collect();
         let mut found: Vec<&str> = trained.iter().map(String::as_str).collect();
         expected.sort_unstable();
         found.sort_unstable();
@@ -74,9 +83,11 @@ impl Training<'_> {
         Err(Error::data(format!("the step trains {}, expects {}", found.join(", "), expected.join(", "))))
     }
 
-    /// A variable's value now; one that no program has was never changed.
+    /// A variable's value now; one that no program reads was never changed.
     fn read(&self, engine: &mut dyn Engine, name: &str) -> Result<Vec<f64>> {
-        if self.forward.variable(name).is_some() {
+        let is_it = |op: &Op| matches!(op, Op::Variable { name: read, .. } if read == name);
+        let is_read = passes::remove_dead(self.forward)?.nodes.iter().any(|node| is_it(&node.op));
+        if is_read {
             return engine.read(name);
         }
         self.subject.state.get(name).map(widened).ok_or_else(|| Error::data(format!("there is no variable `{name}`")))
@@ -142,7 +153,8 @@ pub(crate) fn observe(program: Graph) -> Result<Graph> {
 /// If a gradient is missing.
 pub(crate) fn compare_gradients(case: &Case, mode: &str, results: &Values, ledger: &mut Ledger<'_>) -> Result<()> {
     let gradient = |name: &str| value(results, &format!("{GRADIENT}{name}"));
-    let all = case.params.iter().map(|(name, _)| gradient(name)).collect::<Result<Vec<_>>>()?;
+    let of = |name: &String| if case.params_without_gradient.contains(name) { Ok(&[][..]) } else { gradient(name) };
+    let all = case.params.iter().map(|(name, _)| of(name)).collect::<Result<Vec<_>>>()?;
     let norms: Vec<f64> = all.iter().map(|gradient| norm(gradient)).collect();
     let sums: Vec<f64> = all.iter().map(|gradient| gradient.iter().sum()).collect();
     ledger.compare_by_parameter(mode, "grad_norm", &norms, Before::All)?;
