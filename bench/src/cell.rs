@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use mimus_core::boost::{Programs, STUDENT, TEACHER};
-use mimus_core::plugin::{Group, ModelRequest, ModelSpec};
+use mimus_core::plugin::{Group, ModelSpec};
 use mimus_core::train::STATE_PREFIX;
 use mimus_core::{Context, Error, ErrorKind, Graph, HostTensor, Result};
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use crate::config::StudentInit;
 use crate::cost::{self, Cost};
 use crate::folder::{Folder, plain};
 use crate::material::Material;
-use crate::plan::{Plan, Recipe, Variant};
+use crate::plan::{Plan, Recipe, Specs, Variant};
 use crate::scorer::Scorer;
 use crate::stages::Stages;
 use crate::store::{self, Checkpoint, Tensors};
@@ -27,8 +27,7 @@ pub(crate) struct Workshop<'a> {
     pub(crate) folder: &'a Folder,
     pub(crate) model: usize,
     pub(crate) group: usize,
-    pub(crate) spec: ModelSpec,
-    request: ModelRequest,
+    specs: Specs,
     /// The baseline's weights, where they are not trained here.
     pub(crate) imported: Option<Imported>,
     /// With what the model's pretrained part begins.
@@ -64,19 +63,19 @@ const NORMAL: &str = "normal_score";
 impl<'a> Workshop<'a> {
     /// Asks the model what it is.
     pub(crate) fn new(plan: &'a Plan, folder: &'a Folder, model: usize, group: usize) -> Result<Self> {
-        let request = plan.request(model);
-        let spec = plan.models[model].part.component.describe(&request)?;
+        let specs = plan.specs(model, plan.config.train.batch)?;
+        let spec = &specs.teacher;
         let name = &plan.data.index().groups[group].name;
         let imported = match plan.config.model.get(model).and_then(|entry| entry.weights.as_deref()) {
-            Some(path) => Some(Imported::load(path, name, &spec).context("key", "model.weights")?),
+            Some(path) => Some(Imported::load(path, name, spec).context("key", "model.weights")?),
             None => None,
         };
         let named = plan.config.model.get(model).and_then(|entry| entry.backbone.as_deref());
         let backbone = match (&imported, named) {
-            (Some(imported), None) => Backbone::of(&imported.variables, &spec),
-            _ => Backbone::load(named, &spec).context("key", "model.backbone")?,
+            (Some(imported), None) => Backbone::of(&imported.variables, spec),
+            _ => Backbone::load(named, spec).context("key", "model.backbone")?,
         };
-        Ok(Self { plan, folder, model, group, spec, request, imported, backbone })
+        Ok(Self { plan, folder, model, group, specs, imported, backbone })
     }
 
     pub(crate) fn data(&self) -> &Group {
@@ -85,20 +84,16 @@ impl<'a> Workshop<'a> {
 
     /// Training and evaluation program of a variant.
     fn programs(&self, variant: &Variant) -> Result<Programs> {
-        variant.recipe.programs(&self.spec, &self.plan.config.boost)
+        variant.recipe.programs(&self.specs, &self.plan.config.boost)
     }
 
     /// The model and the program that score. State that evaluation itself changes makes the order of samples count: one at a time.
     fn judge(&self, variant: &Variant) -> Result<(ModelSpec, Graph)> {
-        let spec = match self.spec.eval.assignments.is_empty() {
-            true => self.spec.clone(),
-            false => {
-                let request = ModelRequest { batch: 1, ..self.request.clone() };
-                self.plan.models[self.model].part.component.describe(&request)?
-            }
-        };
-        let eval = variant.recipe.programs(&spec, &self.plan.config.boost)?.eval;
-        Ok((spec, eval))
+        let one_by_one = !self.specs.of(&variant.recipe).eval.assignments.is_empty();
+        let again = one_by_one.then(|| self.plan.specs(self.model, 1)).transpose()?;
+        let specs = again.as_ref().unwrap_or(&self.specs);
+        let eval = variant.recipe.programs(specs, &self.plan.config.boost)?.eval;
+        Ok((specs.of(&variant.recipe).clone(), eval))
     }
 
     fn stages(&self, variant: &Variant) -> Stages {
@@ -134,7 +129,8 @@ impl<'a> Workshop<'a> {
             Recipe::Baseline | Recipe::BaselineTwice => None,
             Recipe::Boosted(boosted) => {
                 let how = &config.boost;
-                let options = (&how.taps, how.mimicking_weight, how.student_init, how.train_attention);
+                let student = &plan.models[self.model].student;
+                let options = (&how.taps, student, how.mimicking_weight, how.student_init, how.train_attention);
                 let teacher = plan.backend_key(&plan.stages(self.model, &Recipe::Baseline).train)?;
                 Some((&boosted.attention, &boosted.head, options, teacher))
             }
@@ -206,8 +202,8 @@ impl<'a> Workshop<'a> {
         let programs = self.programs(variant)?;
         let training = Training {
             model: self.plan.models[self.model].part.component,
-            request: &self.request,
-            spec: &self.spec,
+            request: &self.plan.request_for(self.model, &variant.recipe),
+            spec: self.specs.of(&variant.recipe),
             stages: &programs.stages,
             options: &self.plan.config.train,
             epochs,
@@ -295,7 +291,7 @@ impl<'a> Workshop<'a> {
         let score_ms = 1e3 * start.elapsed().as_secs_f64() / scores.len().max(1) as f64;
         let maps = match values.len() {
             0 => None,
-            _ => Some(HostTensor::f32([scores.len(), self.request.height, self.request.width], values)?),
+            _ => Some(HostTensor::f32([scores.len(), self.size()[0], self.size()[1]], values)?),
         };
         let effort: Effort = read_json(&self.trained(variant, seed)?.join("effort.json"))?;
         let cost = Cost { train_seconds: effort.seconds, score_ms, peak_mib: cost::peak_mib() };
@@ -341,14 +337,19 @@ impl<'a> Workshop<'a> {
         Ok((Scorer::new(session, &spec, &eval, &variables)?, scores))
     }
 
+    /// What the model says of itself as the teacher; its student sees the same samples.
+    pub(crate) fn spec(&self) -> &ModelSpec {
+        &self.specs.teacher
+    }
+
     /// Height and width of the model's input.
     pub(crate) fn size(&self) -> [usize; 2] {
-        [self.request.height, self.request.width]
+        [self.plan.config.input.height, self.plan.config.input.width]
     }
 
     /// A picture as the model sees it.
     pub(crate) fn prepare(&self, pixels: &mimus_core::plugin::Pixels) -> Result<images::Picture> {
-        images::picture(pixels, None, &self.spec.preprocessing, self.size())
+        images::picture(pixels, None, &self.spec().preprocessing, self.size())
     }
 }
 

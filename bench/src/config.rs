@@ -172,6 +172,9 @@ pub(crate) struct Boost {
     pub(crate) lambda: Vec<f64>,
     pub(crate) mimicking_weight: f64,
     pub(crate) taps: Vec<String>,
+    /// Options of the model that the student has instead of its teacher's, such as widths.
+    #[serde(skip_serializing_if = "Table::is_empty")]
+    pub(crate) student: Table,
     /// The backend that trains students, instead of the one that trained their teacher.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) train: Option<String>,
@@ -190,6 +193,7 @@ impl Default for Boost {
             lambda: vec![0.5],
             mimicking_weight: 1.0,
             taps: Vec::new(),
+            student: Table::new(),
             train: None,
             normalize: Normalize::TrainZ,
             student_init: StudentInit::Random,
@@ -367,6 +371,11 @@ impl Config {
             (!self.run.seeds.is_empty(), "run.seeds", "must list one seed at least"),
             (self.train.epochs > 0, "train.epochs", "must be 1 at least"),
             (self.train.batch > 0, "train.batch", "must be 1 at least"),
+            (
+                self.boost.student.is_empty() || self.boost.student_init == StudentInit::Random,
+                "boost.student_init",
+                "must be random where boost.student gives the student options of its own",
+            ),
             (self.input.height > 0 && self.input.width > 0, "input", "height and width must be 1 at least"),
             ((0.0..1.0).contains(&self.train.holdout), "train.holdout", "must be at least 0 and less than 1"),
             (!self.model.is_empty(), "model", "must name one model at least"),
@@ -512,5 +521,9 @@ pub(crate) mod tests {
     fn impossible_values_are_refused_with_their_key() {
         let error = Config::parse(SMALL, &["train.epochs=0".to_owned()]).unwrap_err();
         assert_eq!(error.context_value("key"), Some("train.epochs"));
+        let sets = ["boost.student={width=3}", "boost.student_init=\"teacher\""].map(str::to_owned);
+        let error = Config::parse(SMALL, &sets).unwrap_err();
+        assert_eq!(error.context_value("key"), Some("boost.student_init"));
+        assert_eq!(Config::parse(SMALL, &sets[..1]).unwrap().boost.student["width"].as_integer(), Some(3));
     }
 }

@@ -54,6 +54,21 @@ pub(crate) struct Boosted {
 pub(crate) struct PlannedModel {
     pub(crate) label: String,
     pub(crate) part: Part<&'static dyn Model>,
+    /// Options of the boost's student: the model's, but for those that `boost.student` gives.
+    pub(crate) student: Options,
+}
+
+/// What a model says of itself as the teacher and as the student of its boosts.
+pub(crate) struct Specs {
+    pub(crate) teacher: ModelSpec,
+    pub(crate) student: ModelSpec,
+}
+
+impl Specs {
+    /// That of the network which a recipe trains.
+    pub(crate) fn of(&self, recipe: &Recipe) -> &ModelSpec {
+        if recipe.is_boosted() { &self.student } else { &self.teacher }
+    }
 }
 
 /// The word that stands for no mimicking head.
@@ -120,7 +135,11 @@ impl Lineup {
         let models = config.model.iter().map(|entry| {
             let model = registry.model(&entry.plugin).context("key", "model.plugin")?;
             let part = finder.part(Kind::Model, &entry.plugin, model, &entry.options).context("table", "model")?;
-            Ok(PlannedModel { label: entry.label().to_owned(), part })
+            let own = entry.options.iter().chain(&config.boost.student);
+            let own: Table = own.map(|(key, value)| (key.clone(), value.clone())).collect();
+            let student =
+                finder.part(Kind::Model, &entry.plugin, model, &own).context("table", "boost.student")?.options;
+            Ok(PlannedModel { label: entry.label().to_owned(), part, student })
         });
         let models = models.collect::<Result<_>>()?;
         let variants = finder.variants(&config)?;
@@ -128,7 +147,7 @@ impl Lineup {
         Ok(Self { program, backends, dataset, models, variants, config })
     }
 
-    /// What a model is asked for.
+    /// What a model is asked for, as the teacher of its boosts.
     pub(crate) fn request(&self, model: usize) -> ModelRequest {
         let input = &self.config.input;
         ModelRequest {
@@ -139,9 +158,33 @@ impl Lineup {
         }
     }
 
+    /// What a model is asked for as what a recipe trains.
+    pub(crate) fn request_for(&self, model: usize, recipe: &Recipe) -> ModelRequest {
+        let request = self.request(model);
+        if recipe.is_boosted() {
+            ModelRequest { options: self.models[model].student.clone(), ..request }
+        } else {
+            request
+        }
+    }
+
+    /// Asks a model what it is as teacher and as student, for a number of samples.
+    pub(crate) fn specs(&self, model: usize, batch: usize) -> Result<Specs> {
+        let planned = &self.models[model];
+        let request = ModelRequest { batch, ..self.request(model) };
+        let teacher = planned.part.component.describe(&request).context("model", &planned.label)?;
+        let student = if planned.student == request.options {
+            teacher.clone()
+        } else {
+            let request = ModelRequest { options: planned.student.clone(), ..request };
+            planned.part.component.describe(&request).context("model", &planned.label).context("part", "student")?
+        };
+        Ok(Specs { teacher, student })
+    }
+
     /// The backends of a model's variant.
     pub(crate) fn stages(&self, model: usize, recipe: &Recipe) -> Stages {
-        Stages::of(&self.config, model, matches!(recipe, Recipe::Boosted(_)))
+        Stages::of(&self.config, model, recipe.is_boosted())
     }
 
     /// A session of one of the run's backends.
@@ -174,23 +217,22 @@ pub(crate) fn position<'a>(what: &str, wanted: Option<&str>, known: impl Iterato
 }
 
 impl Recipe {
+    pub(crate) fn is_boosted(&self) -> bool {
+        matches!(self, Self::Boosted(_))
+    }
+
     /// Training and evaluation program; the plugins are asked for the shapes that the taps have.
-    pub(crate) fn programs(&self, spec: &ModelSpec, how: &Boost) -> Result<Programs> {
-        let Self::Boosted(boosted) = self else { return boost::baseline(spec) };
-        let request = |options: &Options, shape: &[usize], phase| FeatureRequest {
-            options: options.clone(),
-            student: shape.to_vec(),
-            teacher: shape.to_vec(),
-            phase,
-        };
+    pub(crate) fn programs(&self, specs: &Specs, how: &Boost) -> Result<Programs> {
+        let Self::Boosted(boosted) = self else { return boost::baseline(&specs.teacher) };
         let attention = &boosted.attention;
-        let attention = |shape: &[usize], phase| {
-            let request = request(&attention.options, shape, phase);
+        let attention = |asked: FeatureRequest| {
+            let request = FeatureRequest { options: attention.options.clone(), ..asked };
             attention.component.describe(&request).context("attention", &attention.name)
         };
         let head = boosted.head.as_ref().map(|head| {
-            move |shape: &[usize], phase| {
-                head.component.describe(&request(&head.options, shape, phase)).context("head", &head.name)
+            move |asked: FeatureRequest| {
+                let request = FeatureRequest { options: head.options.clone(), ..asked };
+                head.component.describe(&request).context("head", &head.name)
             }
         });
         let options = BoostOptions {
@@ -200,7 +242,8 @@ impl Recipe {
             standardise: how.normalize == Normalize::TrainZ,
             train_attention: how.train_attention,
         };
-        boost::boost(spec, &attention, head.as_ref().map(|head| head as &boost::Fragment<'_>), &options)
+        let head = head.as_ref().map(|head| head as &boost::Fragment<'_>);
+        boost::boost(&specs.teacher, &specs.student, &attention, head, &options)
     }
 }
 

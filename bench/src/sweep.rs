@@ -87,7 +87,7 @@ impl<'a> Sweep<'a> {
         if let Some(Imported { origin, summary, .. }) = &shop.imported {
             self.progress.line(&format!("baseline from {}: {summary}", origin.file.display()));
         }
-        let material = contained(|| Material::load(self.plan, group, &shop.spec))?;
+        let material = contained(|| Material::load(self.plan, group, shop.spec()))?;
         for seed in self.plan.config.run.seeds.clone() {
             for (variant, planned) in self.plan.variants.iter().enumerate() {
                 let outcome = self.cell(&shop, &material, planned, seed);

@@ -51,19 +51,14 @@ pub fn begin(session: &mut dyn Session, program: &Graph) -> Result<ProgramId> {
 
 fn programs(plugins: &Registry, spec: &ModelSpec, attention: Option<&str>) -> Result<Programs> {
     let Some(attention) = attention else { return boost::baseline(spec) };
-    let request = |options, shape: &[usize], phase| FeatureRequest {
-        options,
-        student: shape.to_vec(),
-        teacher: shape.to_vec(),
-        phase,
+    let module = |asked: FeatureRequest| {
+        let options = defaults(plugins, Kind::Attention, attention)?;
+        plugins.attention(attention)?.describe(&FeatureRequest { options, ..asked })
     };
-    let module = |shape: &[usize], phase| {
-        plugins.attention(attention)?.describe(&request(defaults(plugins, Kind::Attention, attention)?, shape, phase))
-    };
-    let head = |shape: &[usize], phase| {
-        plugins.head("mse")?.describe(&request(defaults(plugins, Kind::Head, "mse")?, shape, phase))
+    let head = |asked: FeatureRequest| {
+        plugins.head("mse")?.describe(&FeatureRequest { options: defaults(plugins, Kind::Head, "mse")?, ..asked })
     };
     let options =
         BoostOptions { taps: Vec::new(), lambda: 0.5, mimicking_weight: 1.0, standardise: true, train_attention: true };
-    boost::boost(spec, &module, Some(&head), &options)
+    boost::boost(spec, spec, &module, Some(&head), &options)
 }

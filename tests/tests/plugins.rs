@@ -130,6 +130,31 @@ fn an_attention_module_and_a_head_compute_what_their_definitions_say() {
     assert_eq!(results[head::LOSS], HostTensor::scalar(2.25));
 }
 
+#[test]
+fn heads_compute_what_their_definitions_say() {
+    let registry = plugins().unwrap();
+    let check = |name: &str, given: &[(&str, OptionValue)], features: [[f32; 4]; 2], map: [f32; 2], score: f32| {
+        let head = registry.head(name).unwrap();
+        let graph = head.describe(&feature(options(&head.info().options, given), &[1, 2, 1, 2])).unwrap();
+        let [teacher, student] = features.map(|x| HostTensor::f32([1, 2, 1, 2], x.to_vec()).unwrap());
+        let results = run(&registry, &graph, &[(head::TEACHER, &teacher), (head::STUDENT, &student)]);
+        assert_eq!(results[head::SCORE_MAP], HostTensor::f32([1, 1, 1, 2], map.to_vec()).unwrap(), "{name}");
+        assert_eq!(results[head::SCORE], HostTensor::f32([1], vec![score]).unwrap(), "{name}");
+        assert_eq!(results[head::LOSS], HostTensor::scalar(score), "{name}");
+    };
+    // One difference, 3: above beta 3 - 1/2, below it 3^2 / (2 * 4).
+    let apart = [[1.0, 2.0, 0.0, 4.0], [1.0, 2.0, 3.0, 4.0]];
+    check("smooth-l1", &[], apart, [1.25, 0.0], 0.625);
+    check("smooth-l1", &[("beta", OptionValue::Float(4.0))], apart, [0.5625, 0.0], 0.28125);
+    // Two positions: (1, 0) and (0, 1) have the cosine 0, (3, 0) and (4, 0) the cosine 1. The Gram matrices are 1/2 on the diagonal, and
+    // 25/2 in a corner.
+    let turned = [[1.0, 0.0, 0.0, 1.0], [3.0, 4.0, 0.0, 0.0]];
+    let relation = |word: &str| [("relation", OptionValue::Text(word.to_owned()))];
+    check("relational", &[], turned, [0.5, 0.5], 0.5);
+    check("relational", &relation("channels"), turned, [16.0, 64.25], 36.0625);
+    check("relational", &relation("both"), turned, [16.5, 64.75], 36.5625);
+}
+
 /// The outputs of a graph without variables, by name.
 fn run(registry: &Registry, graph: &Graph, inputs: &[(&str, &HostTensor)]) -> BTreeMap<String, HostTensor> {
     let mut session = open(registry, "cpu").unwrap();

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use mimus_core::abi::Registry;
-use mimus_core::plugin::{ExportRequest, Kind, ModelRequest};
+use mimus_core::plugin::{ExportRequest, Kind};
 use mimus_core::train::STATE_PREFIX;
 use mimus_core::{Context, Error, Result, passes};
 
@@ -63,10 +63,9 @@ impl Export {
         let variant = &plan.variants[cell.variant];
         let (weights, scores) = shop.weights(variant, cell.seed)?;
 
-        let request = ModelRequest { batch: self.batch, ..plan.request(cell.model) };
-        let spec = plan.models[cell.model].part.component.describe(&request)?;
-        let eval = variant.recipe.programs(&spec, &plan.config.boost)?.eval;
-        let program = passes::optimise(&deployed(&eval, &spec, self.input_size)?)?;
+        let specs = plan.specs(cell.model, self.batch)?;
+        let eval = variant.recipe.programs(&specs, &plan.config.boost)?.eval;
+        let program = passes::optimise(&deployed(&eval, specs.of(&variant.recipe), self.input_size)?)?;
         let mut values = weights.clone();
         for variable in &program.variables {
             if !values.contains_key(&variable.name) {
@@ -119,7 +118,7 @@ impl Export {
         let [height, width] = self.input_size.unwrap_or(shop.size());
         facts.say("mimus.input", format!("image [{}, {height}, {width}, 3], RGB from 0 to 255", self.batch));
         facts.say(facts::RESIZE, if self.input_size.is_some() { "inside" } else { "outside" });
-        let how = &shop.spec.preprocessing;
+        let how = &shop.spec().preprocessing;
         facts.say("mimus.color", format!("{:?}", how.color).to_lowercase());
         facts.write("mimus.mean", &how.mean)?;
         facts.write("mimus.std", &how.std)?;

@@ -53,7 +53,7 @@ impl Graph {
     pub(crate) fn run(&self, places: &Places) -> Result<ExitCode> {
         let lineup = self.source.lineup(places)?;
         let model = position("model", self.model.as_deref(), lineup.models.iter().map(|model| model.label.as_str()))?;
-        let spec = lineup.models[model].part.component.describe(&lineup.request(model))?;
+        let specs = lineup.specs(model, lineup.config.train.batch)?;
         let recipe = match self.boosted.as_deref() {
             None => &Recipe::Baseline,
             Some(name) => {
@@ -67,7 +67,7 @@ impl Graph {
                 &boosted.get(at).ok_or_else(none)?.recipe
             }
         };
-        let programs = recipe.programs(&spec, &lineup.config.boost)?;
+        let programs = recipe.programs(&specs, &lineup.config.boost)?;
         let graph = match self.program {
             Program::Train => programs.main()?.graph.clone(),
             Program::Eval => programs.eval,

@@ -69,8 +69,8 @@ impl Predict {
         let cell = self.choice.cell(&plan)?;
         let folder = Folder::existing(&plan.config)?;
         let shop = Workshop::new(&plan, &folder, cell.model, cell.group)?;
-        if shop.spec.clip.frames > 1 {
-            let message = format!("the model sees clips of {} frames, not single pictures", shop.spec.clip.frames);
+        if shop.spec().clip.frames > 1 {
+            let message = format!("the model sees clips of {} frames, not single pictures", shop.spec().clip.frames);
             return Err(Error::config(message).hint("judge videos with `mimus bench` or `mimus eval`"));
         }
         let variant = &plan.variants[cell.variant];

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use mimus_core::plugin::{ModelSpec, Preprocessing};
 use mimus_core::random::Stream;
 use mimus_core::train::LEARNING_RATE;
-use mimus_core::{Context, Error, Graph, HostTensor, Result};
+use mimus_core::{Error, Graph, HostTensor, Result};
 
 use crate::images::Picture;
 use crate::plan::{Lineup, Recipe};
@@ -29,18 +29,19 @@ pub(crate) fn cases(lineup: &Lineup) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     for (number, model) in lineup.models.iter().enumerate() {
         let request = lineup.request(number);
-        let spec = model.part.component.describe(&request).context("model", &model.label)?;
-        let samples = samples(&spec, request.batch, [request.height, request.width]);
+        let specs = lineup.specs(number, request.batch)?;
+        let samples = samples(&specs.teacher, request.batch, [request.height, request.width]);
         let taken: Vec<usize> = (0..request.batch).collect();
         // The baseline with twice the epochs runs the programs of the baseline.
         for variant in lineup.variants.iter().filter(|variant| !matches!(variant.recipe, Recipe::BaselineTwice)) {
-            let programs = variant.recipe.programs(&spec, &lineup.config.boost)?;
+            let programs = variant.recipe.programs(&specs, &lineup.config.boost)?;
+            let spec = specs.of(&variant.recipe);
             let main = programs.main()?;
             let stage = programs.stages.last().ok_or_else(|| Error::plugin("the model has no stage of training"))?;
             let training = Training {
                 model: model.part.component,
-                request: &request,
-                spec: &spec,
+                request: &lineup.request_for(number, &variant.recipe),
+                spec,
                 stages: &programs.stages,
                 options: &lineup.config.train,
                 epochs: 1,

@@ -15,6 +15,10 @@ pub struct Conv {
     pub stride: Vec<usize>,
     /// Zero padding on both sides.
     pub padding: Vec<usize>,
+    /// Dilations.
+    pub dilation: Vec<usize>,
+    /// Groups of channels that are convolved apart.
+    pub groups: usize,
     /// Transposed only: added behind every spatial axis.
     pub output_padding: Vec<usize>,
     /// Whether there is a bias.
@@ -34,6 +38,8 @@ impl Conv {
             kernel: kernel.to_vec(),
             stride: vec![1; n],
             padding: vec![0; n],
+            dilation: vec![1; n],
+            groups: 1,
             output_padding: vec![0; n],
             bias: true,
             init: None,
@@ -52,6 +58,20 @@ impl Conv {
     #[must_use]
     pub fn padding(mut self, padding: &[usize]) -> Self {
         self.padding = padding.to_vec();
+        self
+    }
+
+    /// Sets the dilations.
+    #[must_use]
+    pub fn dilation(mut self, dilation: &[usize]) -> Self {
+        self.dilation = dilation.to_vec();
+        self
+    }
+
+    /// Sets the number of groups.
+    #[must_use]
+    pub fn groups(mut self, groups: usize) -> Self {
+        self.groups = groups;
         self
     }
 
@@ -83,33 +103,34 @@ impl Conv {
         self
     }
 
-    /// `x [N, C, ..]` to `[N, channels, ..]` with the parameters `weight [channels, C, k..]` and `bias [channels]` of layer `label`.
+    /// `x [N, C, ..]` to `[N, channels, ..]` with the parameters `weight [channels, C/groups, k..]` and `bias [channels]` of
+    /// layer `label`.
     ///
     /// # Errors
-    /// If the kernel does not fit the input.
+    /// If the kernel does not fit the input, or the groups do not divide the channels.
     pub fn forward(&self, b: &mut Builder, label: &str, x: ValueId) -> Result<ValueId> {
-        let weight = [&[self.channels, channels_of(b, x)], self.kernel.as_slice()].concat();
+        let weight = [&[self.channels, channels_of(b, x) / self.groups.max(1)], self.kernel.as_slice()].concat();
         let op = Op::Conv {
             stride: self.stride.clone(),
             padding: self.padding.clone(),
-            dilation: vec![1; self.kernel.len()],
-            groups: 1,
+            dilation: self.dilation.clone(),
+            groups: self.groups,
         };
         self.layer(b, label, x, weight, op)
     }
 
-    /// The transposed layer, with `weight [C, channels, k..]`.
+    /// The transposed layer, with `weight [C, channels/groups, k..]`.
     ///
     /// # Errors
     /// If padding or output padding do not fit.
     pub fn transposed(&self, b: &mut Builder, label: &str, x: ValueId) -> Result<ValueId> {
-        let weight = [&[channels_of(b, x), self.channels], self.kernel.as_slice()].concat();
+        let weight = [&[channels_of(b, x), self.channels / self.groups.max(1)], self.kernel.as_slice()].concat();
         let op = Op::ConvTranspose {
             stride: self.stride.clone(),
             padding: self.padding.clone(),
             output_padding: self.output_padding.clone(),
-            dilation: vec![1; self.kernel.len()],
-            groups: 1,
+            dilation: self.dilation.clone(),
+            groups: self.groups,
         };
         self.layer(b, label, x, weight, op)
     }
@@ -142,5 +163,18 @@ pub fn linear(b: &mut Builder, label: &str, x: ValueId, outputs: usize) -> Resul
         let inputs = channels_of(b, x);
         let weight = b.parameter("weight", [outputs, inputs], Init::fan_in(inputs))?;
         b.node(Op::MatMul { transpose_a: false, transpose_b: true }, &[x, weight])
+    })
+}
+
+/// A linear layer with the further parameter `bias [O]`.
+///
+/// # Errors
+/// If `x` is not of rank 2.
+pub fn linear_with_bias(b: &mut Builder, label: &str, x: ValueId, outputs: usize) -> Result<ValueId> {
+    let inputs = channels_of(b, x);
+    let product = linear(b, label, x, outputs)?;
+    b.scope(label, |b| {
+        let bias = b.parameter("bias", [outputs], Init::fan_in(inputs))?;
+        b.add(product, bias)
     })
 }

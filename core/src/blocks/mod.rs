@@ -1,5 +1,6 @@
 //! Composites: layers and losses that expand into primitive operators, one file a family.
 
+pub mod attention;
 pub mod coder;
 pub mod convolution;
 pub mod double;

@@ -14,7 +14,7 @@ pub use score::{CALIBRATION, Calibrated};
 
 use crate::error::{Context, Error, Result};
 use crate::graph::{Builder, Graph, Inlined, Inlining, Phase, Role, ValueId, Variable, inline};
-use crate::plugin::ModelSpec;
+use crate::plugin::{FeatureRequest, ModelSpec};
 use crate::train::{LOSS, Stage, Turn};
 use tap::Taps;
 
@@ -26,6 +26,8 @@ pub const STUDENT: &str = "student";
 pub const ATTENTION: &str = "attention";
 /// Prefix of the mimicking head's variables.
 pub const HEAD: &str = "head";
+/// Prefix of the layers that bring a student's feature to its teacher's width.
+pub const ADAPTOR: &str = "adaptor";
 /// Prefix of the tap at `|Fea_T - Fea_S|`.
 pub const INCONSISTENCY: &str = "inconsistency";
 /// Prefix of the tap at the attention's map.
@@ -67,8 +69,8 @@ pub struct BoostOptions {
     pub train_attention: bool,
 }
 
-/// Describes a fragment for a feature's shape and a phase: an attention module or a mimicking head.
-pub type Fragment<'a> = dyn Fn(&[usize], Phase) -> Result<Graph> + 'a;
+/// Describes an attention module or a mimicking head for the features at a tap. The request has no options: they are the caller's.
+pub type Fragment<'a> = dyn Fn(FeatureRequest) -> Result<Graph> + 'a;
 
 /// The baseline: the model alone, its score map reduced to the image score.
 ///
@@ -90,24 +92,33 @@ pub fn baseline(spec: &ModelSpec) -> Result<Programs> {
 /// Without a head there is no teacher: the attention reads the student's own feature, and the score is the task's (the control
 /// `mimicking = "none"`).
 ///
+/// Teacher and student are the same detector, often with the same options. Where their features differ in width, a convolution of kernel 1
+/// (`adaptor`), trained with the student, brings the student's to the teacher's width for head and inconsistency; the attention's
+/// weights are for the student's own feature.
+///
 /// For inspection the programs have the taps `student.<tap>` for every tap of the model, and for those of the boost
 /// `teacher.<tap>`, `inconsistency.<tap>`, `map.<tap>` (if the attention has a map) and `refined.<tap>`.
 ///
 /// # Errors
-/// If the model has no such tap, or a fragment's inputs, outputs or shapes break its contract.
+/// If the model has no such tap, teacher and student differ in more than widths, or a fragment's inputs, outputs or shapes break its
+/// contract.
 pub fn boost(
+    teacher: &ModelSpec,
     spec: &ModelSpec,
     attention: &Fragment<'_>,
     head: Option<&Fragment<'_>>,
     options: &BoostOptions,
 ) -> Result<Programs> {
+    teacher.verify()?;
     spec.verify()?;
+    check_alike(teacher, spec)?;
     let natural = || spec.taps.first().map(|tap| vec![tap.name.clone()]).unwrap_or_default();
     let names = if options.taps.is_empty() { natural() } else { options.taps.clone() };
     if names.is_empty() {
         return Err(Error::plugin("the model declares no tap, so that nothing can be boosted"));
     }
-    let system = System { spec, student: &spec.eval, attention, head, options, names: &names, part: Part::Eval };
+    let system =
+        System { teacher, spec, student: &spec.eval, attention, head, options, names: &names, part: Part::Eval };
     // First, since evaluation must have every tap, and says so best.
     let eval = system.build()?;
     let turn = |turn: &Turn, last| {
@@ -115,7 +126,7 @@ pub fn boost(
         let graph = System { student: &turn.graph, part, ..system }.build().context("turn", &turn.name)?;
         let mut trains: Vec<String> = turn.trains.iter().map(|scope| format!("{STUDENT}.{scope}")).collect();
         match (last, trains.is_empty()) {
-            (true, false) => trains.extend([ATTENTION, HEAD].map(str::to_owned)),
+            (true, false) => trains.extend([ATTENTION, HEAD, ADAPTOR].map(str::to_owned)),
             (false, true) => trains.push(STUDENT.to_owned()),
             _ => {}
         }
@@ -128,6 +139,20 @@ pub fn boost(
     };
     let stages = spec.stages.iter().map(stage).collect::<Result<_>>()?;
     Ok(Programs { stages, eval })
+}
+
+/// That both see the same pictures.
+fn check_alike(teacher: &ModelSpec, student: &ModelSpec) -> Result<()> {
+    let alike = [
+        ("inputs", teacher.inputs == student.inputs),
+        ("preprocessing", teacher.preprocessing == student.preprocessing),
+        ("clips", teacher.clip == student.clip),
+    ];
+    match alike.into_iter().find(|(_, same)| !same) {
+        None => Ok(()),
+        Some((what, _)) => Err(Error::config(format!("teacher and student have different {what}"))
+            .hint("let the student differ from its teacher in widths and depths alone")),
+    }
 }
 
 /// Which graph of the student a boosted system is built around.
@@ -149,6 +174,8 @@ impl Part {
 /// One graph of a boosted system under construction.
 #[derive(Clone, Copy)]
 struct System<'a> {
+    teacher: &'a ModelSpec,
+    /// The student's.
     spec: &'a ModelSpec,
     student: &'a Graph,
     attention: &'a Fragment<'a>,
@@ -199,7 +226,7 @@ impl System<'_> {
         }
         let inlined = inline(
             b,
-            &self.spec.eval,
+            &self.teacher.eval,
             Inlining {
                 prefix: TEACHER,
                 variable: &|variable| Variable { role: Role::Buffer, ..variable },

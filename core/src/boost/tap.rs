@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{ATTENTION, Fragment, HEAD, INCONSISTENCY, MAP, REFINED, STUDENT, System, TEACHER};
+use super::{ADAPTOR, ATTENTION, Fragment, HEAD, INCONSISTENCY, MAP, REFINED, STUDENT, System, TEACHER};
+use crate::blocks::convolution::Conv;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::graph::{Builder, Graph, Inlined, Inlining, Role, ValueId, Variable, inline};
-use crate::plugin::{attention, head};
+use crate::plugin::{FeatureRequest, Options, attention, head};
 
 /// A mimicking head's outputs at one tap.
 pub(super) struct Mimicking {
@@ -37,8 +38,9 @@ impl<'a> Taps<'a> {
         let inconsistency = match self.teacher.get(name).copied() {
             Some(teacher) => {
                 b.tap(&format!("{TEACHER}.{name}"), teacher)?;
-                self.mimic(b, name, teacher, student)?;
-                let difference = b.sub(teacher, student)?;
+                let adapted = self.adapt(b, name, teacher, student).context("tap", name)?;
+                self.mimic(b, name, teacher, adapted)?;
+                let difference = b.sub(teacher, adapted)?;
                 let inconsistency = b.abs(difference)?;
                 b.tap(&format!("{INCONSISTENCY}.{name}"), inconsistency)?;
                 inconsistency
@@ -48,6 +50,25 @@ impl<'a> Taps<'a> {
         let refined = self.refine(b, name, inconsistency, student).context("tap", name)?;
         b.tap(&format!("{REFINED}.{name}"), refined)?;
         Ok(refined)
+    }
+
+    /// The student's feature in the teacher's width.
+    fn adapt(&self, b: &mut Builder, name: &str, teacher: ValueId, student: ValueId) -> Result<ValueId> {
+        let [wide, own] = [teacher, student].map(|value| b.shape(value).to_vec());
+        if wide == own {
+            return Ok(student);
+        }
+        if wide.len() != own.len() || wide.len() < 3 || wide[0] != own[0] || wide[2..] != own[2..] {
+            let message = format!("the teacher's feature has shape {wide:?}, the student's {own:?}");
+            return Err(Error::config(message).hint("they may differ in the number of channels alone"));
+        }
+        let label = self.prefix(ADAPTOR, name);
+        Conv::new(wide[1], &vec![1; wide.len() - 2]).forward(b, &label, student)
+    }
+
+    /// With several taps, the tap's name is part of the prefix.
+    fn prefix(&self, kind: &str, tap: &str) -> String {
+        if self.system.names.len() == 1 { kind.to_owned() } else { format!("{kind}.{tap}") }
     }
 
     fn mimic(&mut self, b: &mut Builder, name: &str, teacher: ValueId, student: ValueId) -> Result<()> {
@@ -75,11 +96,13 @@ impl<'a> Taps<'a> {
             self.attention_losses.push(expect(b, &inlined, attention::LOSS, &[])?);
         }
         let shape = b.shape(student).to_vec();
+        if let Some(map) = inlined.outputs.get(attention::MAP) {
+            b.tap(&format!("{MAP}.{name}"), *map)?;
+        }
         let refined = if inlined.outputs.contains_key(attention::REFINED) {
             expect(b, &inlined, attention::REFINED, &shape)?
         } else {
             let map = inlined.output(attention::MAP).map_err(|e| e.into_kind(ErrorKind::Plugin))?;
-            b.tap(&format!("{MAP}.{name}"), map)?;
             let refined = b.mul(student, map)?;
             if b.shape(refined) != shape {
                 let found = b.shape(refined).to_vec();
@@ -94,19 +117,21 @@ impl<'a> Taps<'a> {
         Ok(refined)
     }
 
-    /// Inlines a fragment; with several taps, the tap's name is part of the prefix.
+    /// Inlines a fragment that reads the teacher's side of a tap (its feature, or the inconsistency) and the student's.
     fn fragment(
         &self,
         b: &mut Builder,
         kind: &str,
         tap: &str,
         fragment: &Fragment<'_>,
-        values: &[(&str, ValueId)],
+        values: &[(&str, ValueId); 2],
         train: bool,
     ) -> Result<Inlined> {
-        let shape = values.last().map(|(_, value)| b.shape(*value).to_vec()).unwrap_or_default();
-        let graph: Graph = fragment(&shape, self.system.part.phase())?;
-        let prefix = if self.system.names.len() == 1 { kind.to_owned() } else { format!("{kind}.{tap}") };
+        let [(_, teacher), (_, student)] = values;
+        let [teacher, student] = [teacher, student].map(|value| b.shape(*value).to_vec());
+        let phase = self.system.part.phase();
+        let graph: Graph = fragment(FeatureRequest { options: Options::default(), student, teacher, phase })?;
+        let prefix = self.prefix(kind, tap);
         let bindings = values.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect::<BTreeMap<_, _>>();
         if let Some((name, _)) = graph.inputs().find(|(name, _)| !bindings.contains_key(*name)) {
             let known: Vec<&str> = values.iter().map(|(name, _)| *name).collect();

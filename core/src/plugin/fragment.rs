@@ -3,19 +3,19 @@
 use serde::{Deserialize, Serialize};
 
 use super::{ComponentInfo, Options};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Graph, Phase};
 use crate::tensor::Shape;
 
 /// Names of an attention module's inputs and outputs.
 pub mod attention {
-    /// Input: `|Fea_T - Fea_S|`, shape of the feature. Declared by modules that use it.
+    /// Input: `|Fea_T - Fea_S|`, shape of the teacher's feature. Declared by modules that use it.
     pub const INCONSISTENCY: &str = "inconsistency";
     /// Input: the student's feature. Declared by modules that use it.
     pub const STUDENT: &str = "student";
     /// Output: weights that multiply the student's feature; broadcasts to the feature's shape.
     pub const MAP: &str = "map";
-    /// Output instead of [`MAP`]: the refined feature itself, shape of the student's feature.
+    /// Output: the refined feature itself, shape of the student's feature. A [`MAP`] beside it multiplies nothing: it is shown.
     pub const REFINED: &str = "refined";
     /// Optional output: a scalar loss of the module's own, already weighted.
     pub const LOSS: &str = "loss";
@@ -46,6 +46,23 @@ pub struct FeatureRequest {
     pub teacher: Shape,
     /// Training or evaluation.
     pub phase: Phase,
+}
+
+impl FeatureRequest {
+    /// The number of channels, for a module that weighs each channel by its own inconsistency.
+    ///
+    /// # Errors
+    /// If teacher and student have different numbers of them.
+    pub fn common_channels(&self) -> Result<usize> {
+        let [teacher, student] = [&self.teacher, &self.student].map(|shape| shape.get(1).copied().unwrap_or(1));
+        if teacher == student {
+            return Ok(student);
+        }
+        Err(Error::config(format!(
+            "weighs each channel by its own inconsistency, but the teacher's feature has {teacher} channels and the student's {student}"
+        ))
+        .hint("give both the same width, or choose another attention, such as sca"))
+    }
 }
 
 /// Maps the inconsistency to weights: `M = Att(|Fea_T - Fea_S|)`.

@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use mimus_core::autodiff::differentiate_variables;
 use mimus_core::boost::{BoostOptions, Fragment, Programs, baseline, boost};
 use mimus_core::ops::Mode;
-use mimus_core::plugin::ModelSpec;
+use mimus_core::plugin::{Color, FeatureRequest, ModelSpec, Preprocessing};
 use mimus_core::random::Stream;
 use mimus_core::reference::{Array, Interpreter, Precision};
 use mimus_core::{Builder, Graph, Op, Phase, Role};
 
-use network::{CODE, DEEP, INPUT, half, learned, no_attention, scaled, spec, squares};
+use network::{CODE, DEEP, INPUT, half, learned, no_attention, of_widths, scaled, spec, squares};
 
 /// Named arrays: inputs, variables or results.
 type Arrays = BTreeMap<String, Array>;
@@ -24,7 +24,7 @@ fn options(taps: &[&str]) -> BoostOptions {
 }
 
 fn boosted(attention: &Fragment<'_>, options: &BoostOptions) -> Programs {
-    boost(&spec(), attention, Some(&squares), options).unwrap()
+    boost(&spec(), &spec(), attention, Some(&squares), options).unwrap()
 }
 
 /// The graph of the only turn, and that of evaluation.
@@ -273,7 +273,7 @@ fn losses_of_several_taps_add_and_their_score_maps_average() {
 
 #[test]
 fn without_a_head_there_is_no_teacher_and_the_attention_reads_the_student() {
-    let [train, eval] = graphs(boost(&spec(), &learned, None, &options(&[CODE])).unwrap());
+    let [train, eval] = graphs(boost(&spec(), &spec(), &learned, None, &options(&[CODE])).unwrap());
     assert!(train.variables.iter().chain(&eval.variables).all(|variable| !variable.name.starts_with("teacher.")));
     let state = state(&eval);
     let results = run(&eval, &state, &image());
@@ -295,16 +295,51 @@ fn a_second_tap_on_the_same_value_does_not_undo_the_first() {
         *graph = b.finish();
     }
     let expected = boosted(&half, &options(&[CODE])).eval;
-    let found = boost(&twice, &half, Some(&squares), &options(&[CODE])).unwrap().eval;
+    let found = boost(&twice, &twice, &half, Some(&squares), &options(&[CODE])).unwrap().eval;
     let state = state(&expected);
     let [expected, found] = [expected, found].map(|program| run(&program, &state, &image()));
     assert_eq!(floats(&found, "score_map"), floats(&expected, "score_map"));
 }
 
 #[test]
+fn an_adaptor_that_learns_brings_a_student_to_its_teachers_width() {
+    for taps in [&[CODE][..], &[DEEP], &[CODE, DEEP]] {
+        let options = options(taps);
+        let programs = boost(&spec(), &of_widths([3, 7]), &learned, Some(&squares), &options).unwrap();
+        let step = programs.main().unwrap().step().unwrap();
+        let [train, eval] = graphs(programs);
+        let state = state(&train);
+        let results = run(&eval, &state, &image());
+        for tap in taps {
+            let prefix = if taps.len() == 1 { "adaptor".to_owned() } else { format!("adaptor.{tap}") };
+            let [weight, bias] = ["weight", "bias"].map(|name| format!("{prefix}.{name}"));
+            let own = usize::from(*tap == DEEP);
+            let (from, to) = ([3, 7][own], [4, 5][own]);
+            assert_eq!(state[&weight].shape, [to, from, 1, 1]);
+            assert!(step.trained.contains(&weight) && step.trained.contains(&bias), "{:?}", step.trained);
+            // At the first position of the first sample: every channel of the teacher's, and a map for every channel of the student's.
+            let first = |part: &str, channels: usize| {
+                let values = floats(&results, &format!("tap/{part}.{tap}"));
+                let plane = values.len() / channels / INPUT[0];
+                (0..channels).map(|c| values[c * plane]).collect::<Vec<_>>()
+            };
+            let (student, teacher) = (first("student", from), first("teacher", to));
+            let (weight, bias) = (floats(&state, &weight), floats(&state, &bias));
+            let adapted = |c: usize| bias[c] + (0..from).map(|i| weight[c * from + i] * student[i]).sum::<f64>();
+            let inconsistency: Vec<f64> = (0..to).map(|c| (teacher[c] - adapted(c)).abs()).collect();
+            assert_near(&first("inconsistency", to), &inconsistency);
+            let refined: Vec<f64> = student.iter().zip(first("map", from)).map(|(s, m)| s * m).collect();
+            assert_near(&first("refined", from), &refined);
+        }
+        let same = boosted(&learned, &options).eval;
+        assert!(same.variables.iter().all(|variable| !variable.name.starts_with("adaptor")));
+    }
+}
+
+#[test]
 fn what_breaks_the_contract_is_refused_with_its_sentence() {
     let message = |spec: &_, attention: &Fragment<'_>, head: &Fragment<'_>, taps: &[&str]| {
-        boost(spec, attention, Some(head), &options(taps)).unwrap_err().one_line()
+        boost(spec, spec, attention, Some(head), &options(taps)).unwrap_err().one_line()
     };
     let error = message(&spec(), &half, &squares, &["cod"]);
     assert!(error.ends_with("there is no tap `cod`; there are: code, deep"), "{error}");
@@ -316,23 +351,35 @@ fn what_breaks_the_contract_is_refused_with_its_sentence() {
     blind.eval.outputs.clear();
     let error = message(&blind, &half, &squares, &[]);
     assert!(error.contains("there is no output `score_map`"), "{error}");
-    let wide = |shape: &[usize], _| single("map", &[shape[0], 1, 5, 5]);
+    let wide = |request: FeatureRequest| single("map", &[request.student[0], 1, 5, 5]);
     let error = message(&spec(), &wide, &squares, &[CODE]);
     assert!(error.contains("broadcast"), "{error}");
-    let deaf = |shape: &[usize], _| single("weights", shape);
+    let deaf = |request: FeatureRequest| single("weights", &request.student);
     let error = message(&spec(), &deaf, &squares, &[CODE]);
     assert!(error.ends_with("there is no output `map`; there are: weights"), "{error}");
-    let curious = |shape: &[usize], _| {
+    let curious = |request: FeatureRequest| {
         let mut b = Builder::new("curious");
-        let x = b.input("label", mimus_core::ValueType::f32(shape))?;
+        let x = b.input("label", mimus_core::ValueType::f32(request.student))?;
         b.output("map", x)?;
         Ok(b.finish())
     };
     let error = message(&spec(), &curious, &squares, &[CODE]);
     assert!(error.ends_with("reads the input `label`; there are: inconsistency, student"), "{error}");
-    let vague = |shape: &[usize], _| single("loss", shape);
+    let vague = |request: FeatureRequest| single("loss", &request.student);
     let error = message(&spec(), &half, &vague, &[CODE]);
     assert!(error.ends_with("output `loss` has shape [2, 4, 2, 2], expects []"), "{error}");
+}
+
+#[test]
+fn a_student_that_differs_in_more_than_widths_is_refused() {
+    let bright = ModelSpec { preprocessing: Preprocessing::uniform(Color::Gray, 0.5, 1.0), ..spec() };
+    let message = |student: &ModelSpec, attention: &Fragment<'_>| {
+        boost(&spec(), student, attention, Some(&squares), &options(&[CODE])).unwrap_err().one_line()
+    };
+    assert_eq!(message(&bright, &learned), "teacher and student have different preprocessing");
+    let picky = |request: FeatureRequest| single("map", &[request.student[0], request.common_channels()?, 1, 1]);
+    let error = message(&of_widths([3, 5]), &picky);
+    assert!(error.ends_with("but the teacher's feature has 4 channels and the student's 3"), "{error}");
 }
 
 /// A fragment that reads nothing and has one output.

@@ -3,7 +3,9 @@
 use mimus_core::blocks::convolution::Conv;
 use mimus_core::blocks::{loss, norm};
 use mimus_core::ops::Mode;
-use mimus_core::plugin::{Clip, Color, Fill, InputSpec, ModelSpec, Preprocessing, TapSpec, attention, head};
+use mimus_core::plugin::{
+    Clip, Color, FeatureRequest, Fill, InputSpec, ModelSpec, Preprocessing, TapSpec, attention, head,
+};
 use mimus_core::train::{OptimizerSpec, Stage};
 use mimus_core::{Builder, Graph, Init, Phase, Result, ValueId, ValueType};
 
@@ -19,16 +21,29 @@ pub(crate) const DEEP: &str = "deep";
 /// The network. At the code it multiplies by `scale`, as an attention with a constant map would.
 struct Network {
     scale: f64,
+    /// Channels at the two taps.
+    widths: [usize; 2],
 }
+
+/// Channels at the taps of the detector.
+pub(crate) const WIDTHS: [usize; 2] = [4, 5];
 
 /// The detector.
 pub(crate) fn spec() -> ModelSpec {
     scaled(1.0)
 }
 
+/// The detector with other widths.
+pub(crate) fn of_widths(widths: [usize; 2]) -> ModelSpec {
+    described(&Network { scale: 1.0, widths })
+}
+
 /// The detector that multiplies its code by `scale` in plain sight.
 pub(crate) fn scaled(scale: f64) -> ModelSpec {
-    let network = Network { scale };
+    described(&Network { scale, widths: WIDTHS })
+}
+
+fn described(network: &Network) -> ModelSpec {
     let tap = |name: &str| TapSpec { name: name.to_owned(), help: String::new() };
     ModelSpec {
         stages: vec![Stage::single(network.train().unwrap(), OptimizerSpec::adam(), 1e-3)],
@@ -49,14 +64,14 @@ impl Network {
     fn forward(&self, b: &mut Builder, phase: Phase) -> Result<[ValueId; 2]> {
         let x = b.input("x", ValueType::f32(INPUT))?;
         let early = Conv::new(3, &[3, 3]).padding(&[1, 1]).forward(b, "early", x)?;
-        let code = Conv::new(4, &[3, 3]).stride(&[2, 2]).padding(&[1, 1]).forward(b, "down", early)?;
+        let code = Conv::new(self.widths[0], &[3, 3]).stride(&[2, 2]).padding(&[1, 1]).forward(b, "down", early)?;
         let code = norm::batch_norm(b, "norm", code, phase, 0.1, Init::ONES)?;
         let code = b.tanh(code)?;
         b.tap(CODE, code)?;
         let code = b.affine(code, self.scale, 0.0)?;
         let up = b.resize(code, &INPUT[2..], Mode::Nearest, false)?;
         let joined = b.concat(&[up, early], 1)?;
-        let deep = Conv::new(5, &[1, 1]).forward(b, "join", joined)?;
+        let deep = Conv::new(self.widths[1], &[1, 1]).forward(b, "join", joined)?;
         let deep = b.tanh(deep)?;
         b.tap(DEEP, deep)?;
         let output = Conv::new(INPUT[1], &[3, 3]).padding(&[1, 1]).forward(b, "last", deep)?;
@@ -91,36 +106,36 @@ fn image_score() -> Result<Graph> {
 }
 
 /// `M = 1`.
-pub(crate) fn no_attention(shape: &[usize], _: Phase) -> Result<Graph> {
+pub(crate) fn no_attention(request: FeatureRequest) -> Result<Graph> {
     let mut b = Builder::new("none");
-    let student = b.input(attention::STUDENT, ValueType::f32(shape))?;
+    let student = b.input(attention::STUDENT, ValueType::f32(request.student))?;
     b.output(attention::REFINED, student)?;
     Ok(b.finish())
 }
 
 /// `M = 1/2`.
-pub(crate) fn half(shape: &[usize], _: Phase) -> Result<Graph> {
+pub(crate) fn half(request: FeatureRequest) -> Result<Graph> {
     let mut b = Builder::new("half");
-    let map = b.fill([shape[0], 1, 1, 1], 0.5)?;
+    let map = b.fill([request.student[0], 1, 1, 1], 0.5)?;
     b.output(attention::MAP, map)?;
     Ok(b.finish())
 }
 
 /// `M = sigmoid(W Fea_I)`, learned.
-pub(crate) fn learned(shape: &[usize], _: Phase) -> Result<Graph> {
+pub(crate) fn learned(request: FeatureRequest) -> Result<Graph> {
     let mut b = Builder::new("learned");
-    let x = b.input(attention::INCONSISTENCY, ValueType::f32(shape))?;
-    let logits = Conv::new(shape[1], &[1, 1]).without_bias().forward(&mut b, "mix", x)?;
+    let x = b.input(attention::INCONSISTENCY, ValueType::f32(request.teacher))?;
+    let logits = Conv::new(request.student[1], &[1, 1]).without_bias().forward(&mut b, "mix", x)?;
     let map = b.sigmoid(logits)?;
     b.output(attention::MAP, map)?;
     Ok(b.finish())
 }
 
 /// Mean squared difference.
-pub(crate) fn squares(shape: &[usize], _: Phase) -> Result<Graph> {
+pub(crate) fn squares(request: FeatureRequest) -> Result<Graph> {
     let mut b = Builder::new("squares");
-    let teacher = b.input(head::TEACHER, ValueType::f32(shape))?;
-    let student = b.input(head::STUDENT, ValueType::f32(shape))?;
+    let teacher = b.input(head::TEACHER, ValueType::f32(request.teacher))?;
+    let student = b.input(head::STUDENT, ValueType::f32(request.student))?;
     let square = loss::squared_difference(&mut b, teacher, student)?;
     let total = loss::mean_all(&mut b, square)?;
     b.output(head::LOSS, total)?;

@@ -1,7 +1,7 @@
 //! Channel attention: which channels of the feature disagree (method, section 2, `ca`).
 #![forbid(unsafe_code)]
 
-use mimus_core::blocks::convolution::linear;
+use mimus_core::blocks::attention::{Excitation, channel_map, reduced, squeeze};
 use mimus_core::plugin::{AttentionModule, ComponentInfo, FeatureRequest, Kind, OptionSpec, attention};
 use mimus_core::{Builder, Graph, Result, ValueType};
 
@@ -23,16 +23,17 @@ impl AttentionModule for Ca {
 
     fn describe(&self, request: &FeatureRequest) -> Result<Graph> {
         let mut b = Builder::new("ca");
-        let x = b.input(attention::INCONSISTENCY, ValueType::f32(request.student.clone()))?;
-        let (n, channels) = (request.student[0], request.student[1]);
-        let hidden = (channels / request.options.usize("reduction")?).max(1);
-        let spatial: Vec<usize> = (2..request.student.len()).collect();
-        let pooled = b.mean(x, &spatial)?;
-        let hidden = linear(&mut b, "mlp.0", pooled, hidden)?;
-        let hidden = b.relu(hidden)?;
-        let logits = linear(&mut b, "mlp.2", hidden, channels)?;
+        let x = b.input(attention::INCONSISTENCY, ValueType::f32(request.teacher.clone()))?;
+        let excitation = Excitation {
+            labels: ["mlp.0", "mlp.2"],
+            hidden: reduced(request.student[1], request.options.usize("reduction")?),
+            outputs: request.student[1],
+            bias: false,
+        };
+        let pooled = squeeze(&mut b, x)?;
+        let logits = excitation.forward(&mut b, pooled)?;
         let weights = b.sigmoid(logits)?;
-        let map = b.reshape(weights, [vec![n, channels], vec![1; spatial.len()]].concat())?;
+        let map = channel_map(&mut b, weights, request.student.len())?;
         b.output(attention::MAP, map)?;
         Ok(b.finish())
     }

@@ -3,6 +3,7 @@
 //! It is also what the authors' first training script did, whose optimiser was not given the attention's parameters.
 #![forbid(unsafe_code)]
 
+use mimus_core::blocks::attention::reduced;
 use mimus_core::plugin::{AttentionModule, ComponentInfo, FeatureRequest, Kind, OptionSpec, attention};
 use mimus_core::{Builder, Graph, Init, Op, Result, ValueId, ValueType};
 
@@ -23,9 +24,9 @@ impl AttentionModule for RandomAttention {
 
     fn describe(&self, request: &FeatureRequest) -> Result<Graph> {
         let mut b = Builder::new("random");
-        let x = b.input(attention::INCONSISTENCY, ValueType::f32(request.student.clone()))?;
+        let x = b.input(attention::INCONSISTENCY, ValueType::f32(request.teacher.clone()))?;
         let channels = request.student[1];
-        let hidden = (channels / request.options.usize("reduction")?).max(1);
+        let hidden = reduced(channels, request.options.usize("reduction")?);
         let hidden = frozen(&mut b, "encoder", x, hidden)?;
         let hidden = b.relu(hidden)?;
         let logits = frozen(&mut b, "decoder", hidden, channels)?;

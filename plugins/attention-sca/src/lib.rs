@@ -1,6 +1,7 @@
 //! Spatio-channel attention, the paper's own: a weight for every element of the feature (method, section 2, `sca`).
 #![forbid(unsafe_code)]
 
+use mimus_core::blocks::attention::reduced;
 use mimus_core::blocks::convolution::Conv;
 use mimus_core::plugin::{AttentionModule, ComponentInfo, FeatureRequest, Kind, OptionSpec, attention};
 use mimus_core::{Builder, Graph, Result, ValueType};
@@ -23,9 +24,9 @@ impl AttentionModule for Sca {
 
     fn describe(&self, request: &FeatureRequest) -> Result<Graph> {
         let mut b = Builder::new("sca");
-        let x = b.input(attention::INCONSISTENCY, ValueType::f32(request.student.clone()))?;
+        let x = b.input(attention::INCONSISTENCY, ValueType::f32(request.teacher.clone()))?;
         let channels = request.student[1];
-        let hidden = (channels / request.options.usize("reduction")?).max(1);
+        let hidden = reduced(channels, request.options.usize("reduction")?);
         let kernel = vec![1; request.student.len() - 2];
         let hidden = Conv::new(hidden, &kernel).without_bias().forward(&mut b, "encoder", x)?;
         let hidden = b.relu(hidden)?;

@@ -67,7 +67,7 @@ mod tests {
         let mut random = |shape: &[usize]| {
             Array::float(shape, (0..shape.iter().product()).map(|_| stream.uniform()).collect::<Vec<_>>())
         };
-        spec.eval.inputs().map(|(name, ty)| (name.to_owned(), random(&ty.shape))).collect()
+        spec.eval.inputs().map(|(name, value)| (name.to_owned(), random(&spec.eval.ty(value).shape))).collect()
     }
 
     fn run(spec: &ModelSpec, state: &mut Interpreter, inputs: &BTreeMap<String, Array>) -> BTreeMap<String, Vec<f64>> {

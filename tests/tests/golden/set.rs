@@ -217,7 +217,7 @@ impl Case {
     /// The keyword argument `name` of the constructor.
     pub(crate) fn argument(&self, name: &str) -> Option<&str> {
         let (_, rest) = self.constructor.split_once('(')?;
-        let (arguments, _) = rest.split_once(')')?;
+        let (arguments, _) = rest.rsplit_once(')')?;
         let mut pairs = arguments.split(", ").filter_map(|argument| argument.split_once('='));
         pairs.find(|(key, _)| *key == name).map(|(_, value)| value.trim_matches('\''))
     }
