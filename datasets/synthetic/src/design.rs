@@ -1,8 +1,8 @@
 //! What the groups look like: the table of designs.
 
-use crate::geometry::{Point, Rgb};
-use crate::noise::Noise;
 use crate::{object, texture};
+use mimus_drawing::geometry::{Point, Rgb};
+use mimus_drawing::noise::Noise;
 
 /// One group: how its surface looks, and how freely a sample lies before the camera.
 pub(crate) struct Design {

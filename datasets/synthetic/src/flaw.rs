@@ -4,9 +4,9 @@ use std::f64::consts::TAU;
 
 use mimus_core::random::Stream;
 
-use crate::geometry::{Point, Rgb, add, mix, polar, sub, turn};
 use crate::region::Region;
 use crate::scene::Scene;
+use mimus_drawing::geometry::{Point, Rgb, add, mix, polar, sub, turn};
 
 /// A kind of defect.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -7,8 +7,6 @@
 
 mod design;
 mod flaw;
-mod geometry;
-mod noise;
 mod object;
 mod region;
 mod scene;

@@ -3,7 +3,7 @@
 use std::f64::consts::TAU;
 
 use crate::design::{Detail, Surface};
-use crate::geometry::{Point, coverage, length, mix, polar, shade, sub, to_box};
+use mimus_drawing::geometry::{Point, coverage, length, mix, polar, shade, sub, to_box};
 
 /// Direction towards the light.
 const LIGHT: Point = [-0.6, -0.8];

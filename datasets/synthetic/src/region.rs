@@ -4,8 +4,8 @@ use std::f64::consts::TAU;
 
 use mimus_core::random::Stream;
 
-use crate::geometry::{Point, add, coverage, length, polar, sub, to_box, to_segment, turn};
-use crate::noise::Noise;
+use mimus_drawing::geometry::{Point, add, coverage, length, polar, sub, to_box, to_segment, turn};
+use mimus_drawing::noise::Noise;
 
 /// A region of the picture.
 pub(crate) enum Region {

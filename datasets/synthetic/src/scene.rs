@@ -6,8 +6,8 @@ use serde_bytes::ByteBuf;
 
 use crate::design::{Design, Detail, Surface};
 use crate::flaw::{Flaw, FlawKind};
-use crate::geometry::{Point, Rgb, add, mix, scale, sub, turn};
-use crate::noise::Noise;
+use mimus_drawing::geometry::{Point, Rgb, add, mix, scale, sub, turn};
+use mimus_drawing::noise::Noise;
 
 /// A change of a channel by this much before exposure is to be seen: three times the sensor's noise.
 const VISIBLE: f64 = 0.06;

@@ -3,7 +3,7 @@
 use std::f64::consts::{PI, TAU};
 
 use crate::design::{Detail, Surface};
-use crate::geometry::{Point, Rgb, mix, shade};
+use mimus_drawing::geometry::{Point, Rgb, mix, shade};
 
 /// A plain weave of two yarns, each thread of a slightly different tone.
 pub(crate) fn weave(detail: &Detail<'_>, p: Point) -> Surface {

@@ -9,14 +9,14 @@ use crate::geometry::Point;
 const PERIOD: usize = 256;
 
 /// One noise field, a pure function of the stream that made it.
-pub(crate) struct Noise {
+pub struct Noise {
     order: Vec<usize>,
     slopes: Vec<Point>,
 }
 
 impl Noise {
     /// A field with period 256 in both directions.
-    pub(crate) fn new(stream: &mut Stream) -> Self {
+    pub fn new(stream: &mut Stream) -> Self {
         let slope = |_| {
             let (sin, cos) = stream.range(0.0, TAU).sin_cos();
             [cos, sin]
@@ -26,7 +26,7 @@ impl Noise {
     }
 
     /// The field at a point, within -1 and 1, zero at whole coordinates, about one bump for each unit of length.
-    pub(crate) fn at(&self, [x, y]: Point) -> f64 {
+    pub fn at(&self, [x, y]: Point) -> f64 {
         let (left, top) = (x.floor(), y.floor());
         let (u, v) = (x - left, y - top);
         let corner = |dx: f64, dy: f64| {
@@ -40,7 +40,7 @@ impl Noise {
     }
 
     /// Octaves of the field, each of twice the frequency and half the height, within -2 and 2.
-    pub(crate) fn octaves(&self, p: Point, count: u8) -> f64 {
+    pub fn octaves(&self, p: Point, count: u8) -> f64 {
         let (mut sum, mut factor) = (0.0, 1.0);
         for _ in 0..count {
             // Shifted by the octave, so that the zeros at whole coordinates do not coincide.
