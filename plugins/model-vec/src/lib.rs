@@ -54,7 +54,8 @@ mod tests {
     fn spec(method: &str) -> ModelSpec {
         let given = [
             ("method", OptionValue::Text(method.to_owned())),
-            ("widths", OptionValue::Ints(vec![2, 3])),
+            // Wide enough that no network is dead at its first values and says the same of every patch.
+            ("widths", OptionValue::Ints(vec![8, 8])),
             ("raw_weight", OptionValue::Float(0.5)),
         ];
         let given: BTreeMap<_, _> = given.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
@@ -67,7 +68,7 @@ mod tests {
         let mut random = |shape: &[usize]| {
             Array::float(shape, (0..shape.iter().product()).map(|_| stream.uniform()).collect::<Vec<_>>())
         };
-        spec.eval.inputs().map(|(name, value)| (name.to_owned(), random(&spec.eval.ty(value).shape))).collect()
+        spec.eval.inputs().map(|(name, input)| (name.to_owned(), random(&spec.eval.ty(input).shape))).collect()
     }
 
     fn run(spec: &ModelSpec, state: &mut Interpreter, inputs: &BTreeMap<String, Array>) -> BTreeMap<String, Vec<f64>> {
