@@ -22,17 +22,16 @@ pub enum Range {
     Guessed,
 }
 
-/// The window `[1, 1, 11, 11]`: an outer product of normalised Gaussian weights, each step rounded to single precision as in the
-/// published code.
+/// The window `[1, 1, 11, 11]`: the outer product of normalised Gaussian weights, rounded once to single precision, in which the
+/// published code stores it.
 ///
 /// # Errors
 /// None; fallible as all tensors are.
 pub fn window() -> Result<HostTensor> {
-    let weight = |i: usize| (-(i as f64 - (WINDOW / 2) as f64).powi(2) / (2.0 * SIGMA * SIGMA)).exp() as f32;
-    let weights: Vec<f32> = (0..WINDOW).map(weight).collect();
-    let sum: f32 = weights.iter().sum();
-    let weights: Vec<f32> = weights.into_iter().map(|w| w / sum).collect();
-    let outer = weights.iter().flat_map(|a| weights.iter().map(move |b| a * b)).collect();
+    let weight = |i: usize| (-(i as f64 - (WINDOW / 2) as f64).powi(2) / (2.0 * SIGMA * SIGMA)).exp();
+    let weights: Vec<f64> = (0..WINDOW).map(weight).collect();
+    let square = weights.iter().sum::<f64>().powi(2);
+    let outer = weights.iter().flat_map(|a| weights.iter().map(move |b| (a * b / square) as f32)).collect();
     HostTensor::f32([1, 1, WINDOW, WINDOW], outer)
 }
 
