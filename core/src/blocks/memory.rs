@@ -35,26 +35,53 @@ pub struct Read {
 pub fn read(b: &mut Builder, label: &str, x: ValueId, addressing: Addressing) -> Result<Read> {
     b.scope(label, |b| {
         let shape = b.shape(x).to_vec();
-        let rank = shape.len();
-        if rank < 3 {
+        if shape.len() < 3 {
             return Err(Error::graph(format!("memory reads features [N, C, ..], found shape {shape:?}")));
         }
-        let channels = shape[1];
-        let memory = b.parameter("weight", [addressing.slots, channels], Init::fan_in(channels))?;
-        let last: Vec<usize> = std::iter::once(0).chain(2..rank).chain([1]).collect();
-        let moved = b.permute(x, &last)?;
-        let queries = shape.iter().product::<usize>() / channels;
-        let rows = b.reshape(moved, [queries, channels])?;
-        let logits = similarity(b, rows, memory, addressing.cosine)?;
-        let softmax = b.softmax(logits, 1)?;
-        let weights = shrink(b, softmax, addressing.threshold)?;
-        let read = b.matmul(weights, memory)?;
-        Ok(Read { output: restore(b, read, &shape)?, weights: restore(b, weights, &shape)? })
+        let rows = rows(b, x)?;
+        let read = address(b, "weight", rows, addressing)?;
+        Ok(Read { output: restore(b, read.output, &shape)?, weights: restore(b, read.weights, &shape)? })
     })
 }
 
+/// Reads the memory `memMatrix [slots, C * ..]` of layer `label` with each whole sample of `x [N, C, ..]` as one query, as
+/// ML-MemAE-SC does (Liu et al., ICCV 2021); the weights are `[N, slots]`.
+///
+/// # Errors
+/// If `x` is a scalar.
+pub fn read_whole(b: &mut Builder, label: &str, x: ValueId, addressing: Addressing) -> Result<Read> {
+    b.scope(label, |b| {
+        let shape = b.shape(x).to_vec();
+        let Some((samples, rest)) = shape.split_first() else {
+            return Err(Error::graph("memory reads features [N, ..], found a scalar"));
+        };
+        let rows = b.reshape(x, [*samples, rest.iter().product()])?;
+        let read = address(b, "memMatrix", rows, addressing)?;
+        Ok(Read { output: b.reshape(read.output, shape)?, ..read })
+    })
+}
+
+/// Reads the memory `name [slots, K]` with the queries `rows [queries, K]`.
+fn address(b: &mut Builder, name: &str, rows: ValueId, addressing: Addressing) -> Result<Read> {
+    let width = b.shape(rows)[1];
+    let memory = b.parameter(name, [addressing.slots, width], Init::fan_in(width))?;
+    let logits = similarity(b, rows, memory, addressing.cosine)?;
+    let softmax = b.softmax(logits, 1)?;
+    let weights = shrink(b, softmax, addressing.threshold)?;
+    Ok(Read { output: b.matmul(weights, memory)?, weights })
+}
+
+/// Every position of `x [N, C, ..]` as a row of `[queries, C]`.
+pub(super) fn rows(b: &mut Builder, x: ValueId) -> Result<ValueId> {
+    let shape = b.shape(x).to_vec();
+    let last: Vec<usize> = std::iter::once(0).chain(2..shape.len()).chain([1]).collect();
+    let moved = b.permute(x, &last)?;
+    let channels = shape[1];
+    b.reshape(moved, [shape.iter().product::<usize>() / channels, channels])
+}
+
 /// `[queries, K]` back to `[N, K, ..]`.
-fn restore(b: &mut Builder, rows: ValueId, shape: &[usize]) -> Result<ValueId> {
+pub(super) fn restore(b: &mut Builder, rows: ValueId, shape: &[usize]) -> Result<ValueId> {
     let rank = shape.len();
     let width = b.shape(rows)[1];
     let unfolded = b.reshape(rows, [&shape[..1], &shape[2..], &[width]].concat())?;
@@ -63,12 +90,16 @@ fn restore(b: &mut Builder, rows: ValueId, shape: &[usize]) -> Result<ValueId> {
 }
 
 fn similarity(b: &mut Builder, rows: ValueId, memory: ValueId, cosine: bool) -> Result<ValueId> {
-    let (rows, memory) = if cosine { (unit_rows(b, rows)?, unit_rows(b, memory)?) } else { (rows, memory) };
+    let (rows, memory) = if cosine { (unit(b, rows)?, unit(b, memory)?) } else { (rows, memory) };
     b.node(Op::MatMul { transpose_a: false, transpose_b: true }, &[rows, memory])
 }
 
-/// Rows divided by `max(norm, 1e-12)`; the maximum is taken of the squares, so that a row of zeros has a gradient.
-fn unit_rows(b: &mut Builder, x: ValueId) -> Result<ValueId> {
+/// `x [N, C, ..]` with every position's channels divided by `max(norm, 1e-12)`; the maximum is taken of the squares, so that
+/// a position of zeros has a gradient.
+///
+/// # Errors
+/// If `x` has no second axis.
+pub fn unit(b: &mut Builder, x: ValueId) -> Result<ValueId> {
     let square = b.mul(x, x)?;
     let sum = b.sum_keep(square, &[1])?;
     let least = b.scalar(EPS * EPS)?;
@@ -77,9 +108,12 @@ fn unit_rows(b: &mut Builder, x: ValueId) -> Result<ValueId> {
     b.div(x, norm)
 }
 
-/// `relu(w - t) * w / (|w - t| + eps)`, then divided by the L1 norm. The gradient flows through all three factors, as in the
-/// official code: within rounding distance of the threshold it is not that of a mask.
-fn shrink(b: &mut Builder, w: ValueId, threshold: f64) -> Result<ValueId> {
+/// `relu(w - t) * w / (|w - t| + eps)` for weights `[N, slots, ..]`, then divided by the L1 norm over the slots. The gradient flows
+/// through all three factors, as in the official code: within rounding distance of the threshold it is not that of a mask.
+///
+/// # Errors
+/// If `w` has no second axis.
+pub fn shrink(b: &mut Builder, w: ValueId, threshold: f64) -> Result<ValueId> {
     if threshold == 0.0 {
         return Ok(w);
     }
