@@ -110,13 +110,42 @@ impl Conv {
     /// If the kernel does not fit the input, or the groups do not divide the channels.
     pub fn forward(&self, b: &mut Builder, label: &str, x: ValueId) -> Result<ValueId> {
         let weight = [&[self.channels, channels_of(b, x) / self.groups.max(1)], self.kernel.as_slice()].concat();
-        let op = Op::Conv {
+        self.layer(b, label, x, weight, self.plain())
+    }
+
+    fn plain(&self) -> Op {
+        Op::Conv {
             stride: self.stride.clone(),
             padding: self.padding.clone(),
             dilation: self.dilation.clone(),
             groups: self.groups,
-        };
-        self.layer(b, label, x, weight, op)
+        }
+    }
+
+    /// The layer with a weight of separate length and direction, `weight_g * weight_v / |weight_v|` with the norm over all axes but
+    /// the first (Salimans and Kingma, 2016; `torch.nn.utils.weight_norm`): parameters `weight_g [channels, 1..]`,
+    /// `weight_v [channels, C, k..]` and `bias [channels]`. PyTorch begins `weight_g` with the norms of `weight_v`; here it begins
+    /// with what these are on average, `1 / sqrt(3)` for the default first values.
+    ///
+    /// # Errors
+    /// If the kernel does not fit the input.
+    pub fn weight_normalised(&self, b: &mut Builder, label: &str, x: ValueId) -> Result<ValueId> {
+        let shape = [&[self.channels, channels_of(b, x) / self.groups.max(1)], self.kernel.as_slice()].concat();
+        let fan_in = shape[1..].iter().product::<usize>();
+        let direction = self.init.clone().unwrap_or(Init::fan_in(fan_in));
+        let length = (fan_in as f64 * direction.mean_square()).sqrt();
+        let lengths = std::iter::once(self.channels).chain(shape[1..].iter().map(|_| 1)).collect::<Vec<_>>();
+        b.scope(label, |b| {
+            let g = b.parameter("weight_g", lengths, Init::Constant(length))?;
+            let v = b.parameter("weight_v", shape, direction)?;
+            let axes: Vec<usize> = (1..b.shape(v).len()).collect();
+            let square = b.mul(v, v)?;
+            let sum = b.sum_keep(square, &axes)?;
+            let norm = b.sqrt(sum)?;
+            let factor = b.div(g, norm)?;
+            let weight = b.mul(v, factor)?;
+            self.apply(b, x, weight, fan_in, self.plain())
+        })
     }
 
     /// The transposed layer, with `weight [C, channels/groups, k..]`.
@@ -138,14 +167,19 @@ impl Conv {
     /// PyTorch takes the fan-in of both kinds from the weight's second axis.
     fn layer(&self, b: &mut Builder, label: &str, x: ValueId, weight: Vec<usize>, op: Op) -> Result<ValueId> {
         b.scope(label, |b| {
-            let default = Init::fan_in(weight[1..].iter().product());
-            let mut inputs = vec![x, b.parameter("weight", weight, self.init.clone().unwrap_or(default.clone()))?];
-            if self.bias {
-                let init = if self.zero_bias { Init::ZEROS } else { default };
-                inputs.push(b.parameter("bias", [self.channels], init)?);
-            }
-            b.node(op, &inputs)
+            let fan_in = weight[1..].iter().product();
+            let weight = b.parameter("weight", weight, self.init.clone().unwrap_or(Init::fan_in(fan_in)))?;
+            self.apply(b, x, weight, fan_in, op)
         })
+    }
+
+    fn apply(&self, b: &mut Builder, x: ValueId, weight: ValueId, fan_in: usize, op: Op) -> Result<ValueId> {
+        let mut inputs = vec![x, weight];
+        if self.bias {
+            let init = if self.zero_bias { Init::ZEROS } else { Init::fan_in(fan_in) };
+            inputs.push(b.parameter("bias", [self.channels], init)?);
+        }
+        b.node(op, &inputs)
     }
 }
 

@@ -28,6 +28,15 @@ pub fn mean_by_sample(b: &mut Builder, x: ValueId) -> Result<ValueId> {
     b.mean(x, &axes)
 }
 
+/// Sum over each sample: `[N, ..]` to `[N]`.
+///
+/// # Errors
+/// If `x` is not f32.
+pub fn sum_by_sample(b: &mut Builder, x: ValueId) -> Result<ValueId> {
+    let axes: Vec<usize> = (1..b.shape(x).len()).collect();
+    b.sum(x, &axes)
+}
+
 /// `(a - b)^2`, elementwise.
 ///
 /// # Errors
@@ -82,6 +91,19 @@ pub fn smooth_l1(b: &mut Builder, x: ValueId, y: ValueId, beta: f64) -> Result<V
     let curve = b.affine(square, 0.5 / beta, 0.0)?;
     let beyond = b.sub(difference, within)?;
     b.add(curve, beyond)
+}
+
+/// `1 - cos(a, b)` over channels at every position: `[N, C, ..]` to `[N, 1, ..]`; 1 where one of them is zeros.
+///
+/// # Errors
+/// If the shapes differ or have no channels.
+pub fn cosine_distance(b: &mut Builder, x: ValueId, y: ValueId) -> Result<ValueId> {
+    let product = b.mul(x, y)?;
+    let product = b.sum_keep(product, &[1])?;
+    let (x, y) = (channel_length(b, x)?, channel_length(b, y)?);
+    let lengths = b.mul(x, y)?;
+    let cosine = b.div(product, lengths)?;
+    b.affine(cosine, -1.0, 1.0)
 }
 
 /// Mean over positions of the entropy `-sum_slots a ln(a + 1e-12)` of addressing weights `[N, slots, ..]` (MemAE, equation 9).
@@ -192,6 +214,29 @@ pub fn pixel_errors(b: &mut Builder, x: ValueId, y: ValueId) -> Result<PixelErro
     Ok(PixelErrors { square, map, mse, psnr })
 }
 
+/// The gradient loss of HF2-VAD and DMAD on pictures `[N, C, H, W]`, a scalar: channels are summed *before* the differences to the
+/// left and upper neighbour (0 outside the picture), `mean(|Dx a - Dx b| + |Dy a - Dy b|)` over the N * H * W positions.
+///
+/// # Errors
+/// If the shapes differ or are not of rank 4.
+pub fn gradient_of_channel_sum(b: &mut Builder, x: ValueId, y: ValueId) -> Result<ValueId> {
+    let difference = b.sub(x, y)?;
+    // Differences and sums are linear, so that the pictures are subtracted first.
+    let sum = b.sum_keep(difference, &[1])?;
+    let shape = b.shape(sum).to_vec();
+    let mut terms = Vec::new();
+    for axis in [2, 3] {
+        let mut before = vec![0; shape.len()];
+        before[axis] = 1;
+        let padded = b.pad(sum, &before, &[0; 4], 0.0)?;
+        let earlier = b.slice(padded, &[0; 4], &shape)?;
+        let step = b.sub(sum, earlier)?;
+        terms.push(b.abs(step)?);
+    }
+    let total = b.add(terms[0], terms[1])?;
+    mean_all(b, total)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,5 +263,12 @@ mod tests {
             let found = results[0].floats().unwrap()[0];
             assert!((found - psnr).abs() < 1e-7, "{found}");
         }
+    }
+
+    #[test]
+    fn gradient_of_the_channel_sum_of_a_worked_example() {
+        let pair = [picture([0.0, 1.0, 1.0, 0.0]), picture([0.0, 0.0, 0.0, 0.5])];
+        let results = evaluate(&pair, |b, x| Ok(vec![gradient_of_channel_sum(b, x[0], x[1])?]));
+        assert_eq!(results[0].floats().unwrap(), [1.75]);
     }
 }

@@ -38,15 +38,37 @@ pub fn read(b: &mut Builder, label: &str, x: ValueId, addressing: Addressing) ->
         if shape.len() < 3 {
             return Err(Error::graph(format!("memory reads features [N, C, ..], found shape {shape:?}")));
         }
-        let channels = shape[1];
-        let memory = b.parameter("weight", [addressing.slots, channels], Init::fan_in(channels))?;
         let rows = rows(b, x)?;
-        let logits = similarity(b, rows, memory, addressing.cosine)?;
-        let softmax = b.softmax(logits, 1)?;
-        let weights = shrink(b, softmax, addressing.threshold)?;
-        let read = b.matmul(weights, memory)?;
-        Ok(Read { output: restore(b, read, &shape)?, weights: restore(b, weights, &shape)? })
+        let read = address(b, "weight", rows, addressing)?;
+        Ok(Read { output: restore(b, read.output, &shape)?, weights: restore(b, read.weights, &shape)? })
     })
+}
+
+/// Reads the memory `memMatrix [slots, C * ..]` of layer `label` with each whole sample of `x [N, C, ..]` as one query, as
+/// ML-MemAE-SC does (Liu et al., ICCV 2021); the weights are `[N, slots]`.
+///
+/// # Errors
+/// If `x` is a scalar.
+pub fn read_whole(b: &mut Builder, label: &str, x: ValueId, addressing: Addressing) -> Result<Read> {
+    b.scope(label, |b| {
+        let shape = b.shape(x).to_vec();
+        let Some((samples, rest)) = shape.split_first() else {
+            return Err(Error::graph("memory reads features [N, ..], found a scalar"));
+        };
+        let rows = b.reshape(x, [*samples, rest.iter().product()])?;
+        let read = address(b, "memMatrix", rows, addressing)?;
+        Ok(Read { output: b.reshape(read.output, shape)?, ..read })
+    })
+}
+
+/// Reads the memory `name [slots, K]` with the queries `rows [queries, K]`.
+fn address(b: &mut Builder, name: &str, rows: ValueId, addressing: Addressing) -> Result<Read> {
+    let width = b.shape(rows)[1];
+    let memory = b.parameter(name, [addressing.slots, width], Init::fan_in(width))?;
+    let logits = similarity(b, rows, memory, addressing.cosine)?;
+    let softmax = b.softmax(logits, 1)?;
+    let weights = shrink(b, softmax, addressing.threshold)?;
+    Ok(Read { output: b.matmul(weights, memory)?, weights })
 }
 
 /// Every position of `x [N, C, ..]` as a row of `[queries, C]`.

@@ -9,7 +9,8 @@ use crate::tensor::{Dtype, ValueType};
 const EPS: f64 = 1e-5;
 
 /// Batch norm of `x [N, C, ..]` as layer `label`: `weight`, `bias`, `running_mean`, `running_var` `[C]` and the counter
-/// `num_batches_tracked`. In training the running statistics move by `momentum` towards the batch's mean and unbiased variance.
+/// `num_batches_tracked`. In training the running statistics move by `momentum` towards the batch's mean and unbiased variance, once for
+/// every call of the layer in a run.
 ///
 /// # Errors
 /// If there is one element for each channel in training.
@@ -37,14 +38,16 @@ pub fn batch_norm(
         };
         let unbiased = b.affine(batch_var, n / (n - 1.0), 0.0)?;
         for (name, running, batch) in [("running_mean", mean, batch_mean), ("running_var", var, unbiased)] {
-            let old = b.affine(running, 1.0 - momentum, 0.0)?;
+            let before = b.assigned(name).unwrap_or(running);
+            let old = b.affine(before, 1.0 - momentum, 0.0)?;
             let new = b.affine(batch, momentum, 0.0)?;
             let moved = b.add(old, new)?;
-            b.assign(name, moved)?;
+            b.reassign(name, moved)?;
         }
         let one = b.node(Op::Fill { dtype: Dtype::I64, shape: vec![], value: 1.0 }, &[])?;
-        let counted = b.add(counter, one)?;
-        b.assign("num_batches_tracked", counted)?;
+        let before = b.assigned("num_batches_tracked").unwrap_or(counter);
+        let counted = b.add(before, one)?;
+        b.reassign("num_batches_tracked", counted)?;
         Ok(y)
     })
 }
@@ -66,9 +69,12 @@ pub fn instance_norm(b: &mut Builder, x: ValueId) -> Result<ValueId> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::ops::testing::{evaluate, random};
     use crate::random::Stream;
+    use crate::reference::{Array, Interpreter, Precision};
 
     #[test]
     fn every_channel_of_every_sample_has_mean_0_and_variance_1() {
@@ -79,5 +85,26 @@ mod tests {
             let variance = plane.iter().map(|x| x * x).sum::<f64>() / 20.0;
             assert!(mean.abs() < 1e-12 && (variance - 1.0).abs() < 1e-4, "{mean} {variance}");
         }
+    }
+
+    #[test]
+    fn a_layer_that_is_called_twice_moves_its_statistics_twice() {
+        let mut b = Builder::new("test");
+        let inputs = [("first", vec![1.0, 3.0]), ("second", vec![10.0, 14.0])];
+        for (name, _) in &inputs {
+            let x = b.input(name, ValueType::f32([2, 1])).unwrap();
+            batch_norm(&mut b, "norm", x, Phase::Train, 0.1, Init::ONES).unwrap();
+        }
+        let graph = b.finish();
+        let mut interpreter = Interpreter::new(Precision::F64);
+        interpreter.initialise(&graph, 0).unwrap();
+        let inputs = inputs.map(|(name, values)| (name.to_owned(), Array::float([2, 1], values)));
+        interpreter.run(&graph, &BTreeMap::from(inputs)).unwrap();
+        // Means 2 and 12, unbiased variances 2 and 8.
+        for (name, expected) in [("running_mean", 0.9 * 0.2 + 1.2), ("running_var", 0.9 * (0.9 + 0.2) + 0.8)] {
+            let found = interpreter.variables[&format!("norm.{name}")].floats().unwrap()[0];
+            assert!((found - expected).abs() < 1e-12, "{name} is {found}, expects {expected}");
+        }
+        assert_eq!(interpreter.variables["norm.num_batches_tracked"].ints().unwrap(), [2]);
     }
 }

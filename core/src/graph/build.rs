@@ -175,6 +175,23 @@ impl Builder {
         add(&mut self.graph.taps, "tap", name.to_owned(), value)
     }
 
+    /// What the variable `name`, below the current scope, will take at the end of the run, as far as it is known.
+    pub fn assigned(&self, name: &str) -> Option<ValueId> {
+        let name = self.qualified(name);
+        self.graph.assignments.iter().find(|named| named.name == name).map(|named| named.value)
+    }
+
+    /// Lets the variable `name`, below the current scope, take `value` instead of what it was assigned: a layer that is called
+    /// several times in a run moves its statistics once a call, each time from [`Builder::assigned`].
+    ///
+    /// # Errors
+    /// As [`Builder::assign`], but for the earlier assignment.
+    pub fn reassign(&mut self, name: &str, value: ValueId) -> Result<()> {
+        let qualified = self.qualified(name);
+        self.graph.assignments.retain(|named| named.name != qualified);
+        self.assign(name, value)
+    }
+
     /// Lets the variable `name`, below the current scope, take `value` at the end of the run.
     ///
     /// # Errors

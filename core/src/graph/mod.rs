@@ -111,6 +111,15 @@ impl Init {
         let bound = 1.0 / (fan_in.max(1) as f64).sqrt();
         Self::Uniform { lo: -bound, hi: bound }
     }
+
+    /// What the square of an element is on average.
+    pub fn mean_square(&self) -> f64 {
+        match *self {
+            Self::Constant(value) => value * value,
+            Self::Uniform { lo, hi } => (lo * lo + lo * hi + hi * hi) / 3.0,
+            Self::Normal { mean, std } => mean * mean + std * std,
+        }
+    }
 }
 
 /// A named tensor that outlives a run and lives on the device.

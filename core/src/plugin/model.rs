@@ -300,6 +300,11 @@ impl Preprocessing {
         Self { color, mean: vec![mean; color.channels()], std: vec![std; color.channels()] }
     }
 
+    /// Red, green, blue with mean and deviation of the pictures of ImageNet, on which published backbones were trained.
+    pub fn imagenet() -> Self {
+        Self { color: Color::Rgb, mean: vec![0.485, 0.456, 0.406], std: vec![0.229, 0.224, 0.225] }
+    }
+
     fn verify(&self) -> Result<()> {
         let channels = self.color.channels();
         for (what, numbers) in [("mean", &self.mean), ("std", &self.std)] {

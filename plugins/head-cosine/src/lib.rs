@@ -18,12 +18,7 @@ impl MimickingHead for Cosine {
         let mut b = Builder::new("cosine");
         let teacher = b.input(head::TEACHER, ValueType::f32(request.teacher.clone()))?;
         let student = b.input(head::STUDENT, ValueType::f32(request.student.clone()))?;
-        let product = b.mul(teacher, student)?;
-        let product = b.sum_keep(product, &[1])?;
-        let (teacher, student) = (loss::channel_length(&mut b, teacher)?, loss::channel_length(&mut b, student)?);
-        let lengths = b.mul(teacher, student)?;
-        let cosine = b.div(product, lengths)?;
-        let map = b.affine(cosine, -1.0, 1.0)?;
+        let map = loss::cosine_distance(&mut b, teacher, student)?;
         b.output(head::SCORE_MAP, map)?;
         let total = loss::mean_all(&mut b, map)?;
         b.output(head::LOSS, total)?;
