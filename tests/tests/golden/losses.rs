@@ -6,7 +6,7 @@ use mimus_core::blocks::ssim::{self, Range};
 use mimus_core::{Builder, Error, Graph, Result, ValueId};
 
 use crate::Subject;
-use crate::engine::{Engine, load};
+use crate::engine::{Engine, run_once};
 use crate::ledger::{Before, Ledger};
 use crate::training::value;
 
@@ -55,15 +55,13 @@ pub(crate) fn knows(class: &str) -> bool {
 /// If a program or a stored array does not fit.
 pub(crate) fn check(subject: &Subject<'_>, engine: &mut dyn Engine, ledger: &mut Ledger<'_>) -> Result<()> {
     for loss in &LOSSES {
-        let program = load(engine, &loss.program(subject)?, &subject.state)?;
-        let results = engine.run(program, &subject.inputs)?;
+        let results = run_once(engine, &loss.program(subject)?, &subject.state, &subject.inputs)?;
         ledger.compare(loss.name, value(&results, "loss")?, Before::All)?;
         for input in loss.inputs {
             ledger.compare(&format!("{}.grad/{input}", loss.name), value(&results, input)?, Before::All)?;
         }
     }
-    let program = load(engine, &similarity(subject)?, &subject.state)?;
-    let results = engine.run(program, &subject.inputs)?;
+    let results = run_once(engine, &similarity(subject)?, &subject.state, &subject.inputs)?;
     ["map", "window"]
         .into_iter()
         .try_for_each(|array| ledger.compare(&format!("ssim.{array}"), value(&results, array)?, Before::All))?;
