@@ -105,7 +105,9 @@ impl Training<'_> {
 
     /// What the graphs of a stage are fed: the samples at the positions `taken`, and noise of the step's own.
     pub(crate) fn inputs(&self, stage: &Stage, taken: &[usize], step: usize) -> Result<Batch> {
-        let graphs = stage.turns.iter().map(|turn| &turn.graph);
+        // A model that prepares its batches makes them of what evaluation sees.
+        let judged = self.spec.prepares.then_some(&self.spec.eval);
+        let graphs = judged.into_iter().chain(stage.turns.iter().map(|turn| &turn.graph));
         let known: BTreeMap<&str, &[usize]> =
             graphs.flat_map(|g| g.inputs().map(|(name, value)| (name, g.ty(value).shape.as_slice()))).collect();
         let mut inputs = Batch::new();

@@ -33,6 +33,9 @@ impl Model for Draem {
     fn info(&self) -> ComponentInfo {
         ComponentInfo::new(Kind::Model, "draem", "removes synthetic defects and segments what it removed")
             .with_paper("Zavrtanik et al., DRAEM, ICCV 2021")
+            .with_weights(
+                "by the authors for each class of MVTec AD, one file for each network: github.com/VitjanZ/DRAEM, MIT",
+            )
             .with_option(OptionSpec::int(
                 "reconstructive_width",
                 128,

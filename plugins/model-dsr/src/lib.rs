@@ -55,6 +55,7 @@ impl Model for Dsr {
     fn info(&self) -> ComponentInfo {
         ComponentInfo::new(Kind::Model, "dsr", "defects among the codes of a latent model, undone and found")
             .with_paper("Zavrtanik et al., DSR, ECCV 2022")
+            .with_weights("by the authors, the latent model among them: github.com/VitjanZ/DSR_anomaly_detection, Apache-2.0")
             .with_option(OptionSpec::int("hidden", 128, [2, 4096], "channels of features and codes of the latent model, even"))
             .with_option(OptionSpec::int("residual_hidden", 64, [1, 4096], "channels within residual blocks"))
             .with_option(OptionSpec::int("codes", 4096, [4, 65536], "codes of each level of the latent model"))

@@ -8,7 +8,7 @@ use mimus_core::plugin::{ModelRequest, ModelSpec, OptionValue, Options};
 use mimus_core::{Builder, Error, Graph, Result, ValueId, ValueType, passes};
 
 use crate::Subject;
-use crate::engine::{Engine, load};
+use crate::engine::{Engine, run_once};
 use crate::ledger::{Before, Ledger};
 use crate::set::Case;
 use crate::training::{Training, observe, value};
@@ -93,8 +93,7 @@ pub(crate) fn knows(class: &str) -> bool {
 pub(crate) fn check(subject: &Subject<'_>, engine: &mut dyn Engine, ledger: &mut Ledger<'_>) -> Result<()> {
     let (spec, part) = (describe(subject)?, Part::of(subject.case));
     let eval = averaged(baseline(&spec)?.eval)?;
-    let program = load(engine, &observe(alone(&eval, part, subject)?)?, &subject.state)?;
-    let results = engine.run(program, &subject.inputs)?;
+    let results = run_once(engine, &observe(alone(&eval, part, subject)?)?, &subject.state, &subject.inputs)?;
     for (array, output) in part.evaluation() {
         ledger.compare(&format!("eval.{array}"), value(&results, output)?, Before::All)?;
     }

@@ -53,6 +53,15 @@ pub(crate) fn load(engine: &mut dyn Engine, program: &Graph, state: &Tensors) ->
     Ok(number)
 }
 
+/// Loads a program and runs it once with those of a case's inputs that it reads.
+pub(crate) fn run_once(engine: &mut dyn Engine, program: &Graph, state: &Tensors, inputs: &Tensors) -> Result<Values> {
+    let program = passes::remove_dead(program)?;
+    let read = |name: &str| program.inputs().any(|(known, _)| known == name);
+    let inputs = inputs.iter().filter(|(name, _)| read(name)).map(|(name, x)| (name.clone(), x.clone())).collect();
+    let number = load(engine, &program, state)?;
+    engine.run(number, &inputs)
+}
+
 /// The reference interpreter, whose results are not rounded on the way out.
 pub(crate) struct Oracle {
     interpreter: Interpreter,

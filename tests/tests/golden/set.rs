@@ -49,9 +49,16 @@ pub(crate) struct Case {
     #[serde(default)]
     params_with_zero_gradient: BTreeMap<String, Vec<String>>,
     #[serde(default)]
-    param_overrides: Vec<serde_json::Value>,
+    param_overrides: Vec<Override>,
     /// What is known of each stored array.
     pub(crate) tensors: BTreeMap<String, Array>,
+}
+
+/// A rule that goes before the generator's own.
+#[derive(Deserialize)]
+struct Override {
+    name_ends_with: String,
+    rule: String,
 }
 
 #[derive(Deserialize)]
@@ -143,12 +150,16 @@ impl Set {
     /// Parameters and buffers of a case.
     ///
     /// # Errors
-    /// If the case changes the generator's rules.
+    /// If the case changes the generator's rules in an unknown way.
     pub(crate) fn state(&self, case: &Case) -> Result<Tensors> {
-        if !case.param_overrides.is_empty() {
-            return Err(Error::data("`param_overrides` is not understood"));
-        }
-        let value = |(name, shape): &Shaped| Ok((name.clone(), self.parameter(name, shape)?));
+        let value = |(name, shape): &Shaped| {
+            let special = case.param_overrides.iter().find(|special| name.ends_with(&special.name_ends_with));
+            let value = match special {
+                Some(special) => self.overridden(&special.rule, name, shape)?,
+                None => self.parameter(name, shape)?,
+            };
+            Ok((name.clone(), value))
+        };
         case.state_dict.iter().map(value).collect()
     }
 
@@ -172,6 +183,15 @@ impl Set {
                 self.input(input.ok_or_else(|| Error::data(format!("the index has no input `{name}`")))?)
             }
             _ => Err(Error::data(format!("`{name}` is neither a parameter nor an input"))),
+        }
+    }
+
+    fn overridden(&self, rule: &str, name: &str, shape: &[usize]) -> Result<HostTensor> {
+        let mut stream = Stream::keyed(&format!("{}/{name}", self.seed));
+        match rule {
+            "0.5 + u" => filled(shape, || 0.5 + stream.uniform()),
+            "(2u - 1) * 0.1" => filled(shape, || (2.0 * stream.uniform() - 1.0) * 0.1),
+            _ => Err(Error::data(format!("the rule `{rule}` for `{name}` is not understood"))),
         }
     }
 
@@ -230,6 +250,12 @@ impl Case {
         let before = self.loss.split(&format!(" * {term}")).next().unwrap_or_default();
         let number = before.rsplit(' ').next().unwrap_or_default();
         number.parse().map_err(|_| Error::data(format!("no weight of {term} in `{}`", self.loss)))
+    }
+
+    /// Whether the interpreter takes minutes for it: it has more than 8 million parameters.
+    pub(crate) fn is_wide(&self) -> bool {
+        let elements = |(_, shape): &Shaped| shape.iter().product::<usize>();
+        self.state_dict.iter().map(elements).sum::<usize>() > 8_000_000
     }
 
     /// The extents of an entry of the `state_dict`.

@@ -39,7 +39,7 @@ impl Training<'_> {
     pub(crate) fn check(&self, engine: &mut dyn Engine, ledger: &mut Ledger<'_>) -> Result<()> {
         let (optimizer, learning_rate) = self.subject.case.optimizer()?;
         let mut step = Turn::new(self.forward.clone(), optimizer, learning_rate).step()?;
-        fix_learning_rate(&mut step.program, learning_rate);
+        fix(&mut step.program, LEARNING_RATE, learning_rate);
         self.check_trained(&step.trained)?;
         let forward = load(engine, self.forward, &self.subject.state)?;
         let step = load(engine, &observe(step.program)?, &self.subject.state)?;
@@ -93,7 +93,7 @@ impl Training<'_> {
         self.subject.state.get(name).map(widened).ok_or_else(|| Error::data(format!("there is no variable `{name}`")))
     }
 
-    /// Norms of running statistics, in the index's order.
+    /// Norms of running statistics, in the index's order, if the network has any.
     fn compare_statistics(
         &self,
         array: &str,
@@ -101,6 +101,9 @@ impl Training<'_> {
         ledger: &mut Ledger<'_>,
         before: Before,
     ) -> Result<()> {
+        if self.subject.case.bn_buffers.is_empty() {
+            return Ok(());
+        }
         let norms = self.subject.case.bn_buffers.iter().map(|name| Ok(norm(&self.read(engine, name)?)));
         ledger.compare(array, &norms.collect::<Result<Vec<_>>>()?, before)
     }
@@ -119,12 +122,12 @@ impl Training<'_> {
     }
 }
 
-/// Puts the learning rate into the program, where it is not rounded as an input is: Adam's steps on small gradients, and shrinkage
-/// behind them, would show that.
-fn fix_learning_rate(program: &mut Graph, learning_rate: f64) {
-    let is_rate = |op: &Op| matches!(op, Op::Input { name, .. } if name == LEARNING_RATE);
-    for node in program.nodes.iter_mut().filter(|node| is_rate(&node.op)) {
-        node.op = Op::Fill { dtype: Dtype::F32, shape: vec![], value: learning_rate };
+/// Puts a scalar that is an input or a variable into the program, where it is not rounded to single precision: Adam's steps on small
+/// gradients, shrinkage behind them, and differences of large scores would show that.
+pub(crate) fn fix(program: &mut Graph, scalar: &str, value: f64) {
+    let is_it = |op: &Op| matches!(op, Op::Input { name, .. } | Op::Variable { name, .. } if name == scalar);
+    for node in program.nodes.iter_mut().filter(|node| is_it(&node.op)) {
+        node.op = Op::Fill { dtype: Dtype::F32, shape: vec![], value };
     }
 }
 

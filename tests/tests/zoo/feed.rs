@@ -23,8 +23,11 @@ impl Feed<'_> {
     /// # Errors
     /// If the model cannot prepare the batch.
     pub(crate) fn batch(&self, graphs: &[&Graph], phase: Phase, step: usize) -> Result<Batch> {
-        let shapes: BTreeMap<&str, &[usize]> = graphs
+        // As a run does: a model that prepares its batches makes them of what evaluation sees.
+        let judged = (phase == Phase::Train && self.spec.prepares).then_some(&self.spec.eval);
+        let shapes: BTreeMap<&str, &[usize]> = judged
             .iter()
+            .chain(graphs)
             .flat_map(|graph| graph.inputs().map(|(name, value)| (name, graph.ty(value).shape.as_slice())))
             .collect();
         let pixels = &self.spec.preprocessing;

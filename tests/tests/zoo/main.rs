@@ -19,9 +19,9 @@ use feed::Feed;
 use run::{State, Trained, first_values, score, train};
 use tiny::Detector;
 
-/// Largest difference of a loss on candle from that on the interpreter, as a part of it. The interpreter rounds to single precision only what
-/// it gives back; autoencoders differ by 1e-7, deep networks with batch norm by more (see the golden data's README).
-const TOLERANCE: f64 = 1e-4;
+/// Largest difference of a loss on candle from that on the interpreter, as a part of it: of the first loss, and of those behind an update. There
+/// Adam has made steps of full size of gradients that are rounding noise: the golden data's README measures up to 9e-3 for DRAEM.
+const TOLERANCES: [f64; 2] = [1e-5, 1e-2];
 
 /// Largest difference of the scores of two programs that compute the same.
 const SAME: f64 = 1e-6;
@@ -114,7 +114,9 @@ impl Pair<'_> {
             return Err(Error::backend("a second training has other bits"));
         }
         let oracle = train(&Reference, self.feed, &programs)?;
-        near("a loss", &trained.losses, &oracle.losses, TOLERANCE)?;
+        let first = |losses: &[f32]| losses.iter().copied().take(1).collect::<Vec<f32>>();
+        near("the first loss", &first(&trained.losses), &first(&oracle.losses), TOLERANCES[0])?;
+        near("a later loss", &trained.losses, &oracle.losses, TOLERANCES[1])?;
         changes(&programs, &trained.state)?;
         let scores = |lambda| score(self.candle, self.feed, &self.programs(lambda)?.eval, &trained.state);
         let (task, fused) = (scores(0.0)?, scores(0.75)?);
