@@ -47,13 +47,15 @@ impl Zoo {
 
     /// A detector with all attention modules and heads.
     fn a_detector_works_with_every_attention_and_head(&self, name: &str) -> Result<()> {
-        let Detector { request, student } =
+        let Detector { request, student, tolerances } =
             self.models.get(name).ok_or_else(|| Error::plugin("there is no such model"))?;
         let model = self.plugins.model(name)?;
         let spec = model.describe(request)?;
         let feed = Feed { model, request, spec: &spec };
         let candle = self.plugins.backend("candle")?;
-        let pair = |attention, head| Pair { zoo: self, attention, head, teacher: &spec, feed, taps: &[], candle };
+        let tolerances = tolerances.unwrap_or(TOLERANCES);
+        let pair =
+            |attention, head| Pair { zoo: self, attention, head, teacher: &spec, feed, taps: &[], candle, tolerances };
         for attention in self.attentions.keys() {
             for head in self.heads.keys() {
                 pair(attention, head).check()?;
@@ -79,6 +81,7 @@ struct Pair<'a> {
     /// None for the detector's natural one.
     taps: &'a [String],
     candle: &'static dyn Backend,
+    tolerances: [f64; 2],
 }
 
 impl Pair<'_> {
@@ -115,8 +118,8 @@ impl Pair<'_> {
         }
         let oracle = train(&Reference, self.feed, &programs)?;
         let first = |losses: &[f32]| losses.iter().copied().take(1).collect::<Vec<f32>>();
-        near("the first loss", &first(&trained.losses), &first(&oracle.losses), TOLERANCES[0])?;
-        near("a later loss", &trained.losses, &oracle.losses, TOLERANCES[1])?;
+        near("the first loss", &first(&trained.losses), &first(&oracle.losses), self.tolerances[0])?;
+        near("a later loss", &trained.losses, &oracle.losses, self.tolerances[1])?;
         changes(&programs, &trained.state)?;
         let scores = |lambda| score(self.candle, self.feed, &self.programs(lambda)?.eval, &trained.state);
         let (task, fused) = (scores(0.0)?, scores(0.75)?);

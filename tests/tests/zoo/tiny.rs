@@ -25,6 +25,8 @@ struct Tiny {
     /// Options of a student of other widths, for a test of its own.
     #[serde(default)]
     student: Given,
+    /// Largest relative differences of the first and of later losses between backends, where rounding decides more than usual.
+    tolerances: Option<[f64; 2]>,
     #[serde(flatten)]
     others: BTreeMap<String, Tiny>,
 }
@@ -34,6 +36,7 @@ pub(crate) struct Detector {
     pub(crate) request: ModelRequest,
     /// As a student of other widths, if the file gives any.
     pub(crate) student: Option<ModelRequest>,
+    pub(crate) tolerances: Option<[f64; 2]>,
 }
 
 /// All detectors that the registry has, by name.
@@ -69,7 +72,7 @@ fn request(plugins: &Registry, sizes: &BTreeMap<String, Tiny>, name: &str) -> Re
     };
     let own = tiny.options.iter().chain(&tiny.student).map(|(key, value)| (key.clone(), value.clone())).collect();
     let student = (!tiny.student.is_empty()).then(|| request(&own)).transpose()?;
-    Ok(Detector { request: request(&tiny.options)?, student })
+    Ok(Detector { request: request(&tiny.options)?, student, tolerances: tiny.tolerances })
 }
 
 /// The options of all attention modules or heads that the registry has, by name: their defaults where they have no file.
