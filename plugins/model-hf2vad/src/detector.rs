@@ -6,7 +6,7 @@ use mimus_core::plugin::STATISTICS;
 use mimus_core::{Builder, Graph, Init, Phase, Result, ValueId, ValueType};
 
 use super::flow::{Autoencoder, FLOW};
-use super::frame::{Prediction, Predictor};
+use super::frame::{Noise, Prediction, Predictor};
 
 /// Frames before the predicted one, and flows that guide the prediction.
 pub(super) const HISTORY: usize = 4;
@@ -159,10 +159,10 @@ impl Detector {
         let frames = b.input("frames", ValueType::f32([n, (HISTORY + 1) * colors, height, width]))?;
         let past = channels(b, frames, 0..HISTORY * colors)?;
         let target = channels(b, frames, HISTORY * colors..(HISTORY + 1) * colors)?;
-        let (mut noise, mut dropout) = (None, Dropout::new(0.0));
+        let coarse = b.input("eps0", ValueType::f32([n, max, height / 8, width / 8]))?;
+        let (mut noise, mut dropout) = (Noise { coarse, fine: None }, Dropout::new(0.0));
         if phase == Phase::Train {
-            let coarse = b.input("eps0", ValueType::f32([n, max, height / 8, width / 8]))?;
-            noise = Some([coarse, b.input("eps1", ValueType::f32([n, max, height / 4, width / 4]))?]);
+            noise.fine = Some(b.input("eps1", ValueType::f32([n, max, height / 4, width / 4]))?);
             dropout = Dropout::new(self.dropout);
         }
         let prediction = self.within(b, "vunet", |b| self.predictor.forward(b, [past, flow], noise, dropout))?;

@@ -44,14 +44,23 @@ struct Net<'a> {
     sizes: &'a Predictor,
 }
 
+/// Standard normal noise on the latent maps.
+#[derive(Clone, Copy)]
+pub(super) struct Noise {
+    pub(super) coarse: ValueId,
+    /// Training only.
+    pub(super) fine: Option<ValueId>,
+}
+
 impl Predictor {
     /// `past [N, frames * colors, H, W]`, `flows [N, frames * 2, H, W]`; height and width must be multiples of 16. The latent maps
-    /// are the posterior's means plus `noise`, or the means.
+    /// are the posterior's means plus `noise`; in evaluation they are the means, although the fine mean follows from the coarse map with
+    /// its noise, as in the official code.
     pub(super) fn forward(
         &self,
         b: &mut Builder,
         [past, flows]: [ValueId; 2],
-        noise: Option<[ValueId; 2]>,
+        noise: Noise,
         mut dropout: Dropout,
     ) -> Result<Prediction> {
         let seen = b.concat(&[past, flows], 1)?;
@@ -131,23 +140,23 @@ impl Net<'_> {
     }
 
     /// Means and latent maps of the posterior, whose variance is 1.
-    fn posterior(&mut self, f: &Features, noise: Option<[ValueId; 2]>) -> Result<(Vec<ValueId>, Vec<ValueId>)> {
+    fn posterior(&mut self, f: &Features, noise: Noise) -> Result<(Vec<ValueId>, Vec<ValueId>)> {
         let [[_, f3], [f4_before, f4]] = [f[STAGES - 2], f[STAGES - 1]];
         self.scope("zc", |net| {
-            let sample = |net: &mut Net<'_>, mean: ValueId, i: usize| match noise {
-                Some(noise) => net.b.add(mean, noise[i]),
-                None => Ok(mean),
-            };
             let max = net.sizes.max;
             let h = net.conv("conv1x1", f4, max, [1, 1])?;
             let coarse = net.residual("blocks.0", h, Some(f4))?;
-            let z_coarse = sample(net, coarse, 0)?;
+            let z_coarse = net.b.add(coarse, noise.coarse)?;
             let joined = net.b.concat(&[f4_before, z_coarse], 1)?;
             let joined = net.conv("channel_norm", joined, max, [1, 1])?;
             let h = net.residual("blocks.1", coarse, Some(joined))?;
             let h = net.up("up", h, max)?;
             let fine = net.residual("blocks.2", h, Some(f3))?;
-            Ok((vec![coarse, fine], vec![z_coarse, sample(net, fine, 1)?]))
+            let latents = match noise.fine {
+                Some(noise) => vec![z_coarse, net.b.add(fine, noise)?],
+                None => vec![coarse, fine],
+            };
+            Ok((vec![coarse, fine], latents))
         })
     }
 
