@@ -1,15 +1,15 @@
-//! The TOML of a run: what may stand in it, its defaults, `--set`, and errors that name the key.
+//! The TOML of a run: what may stand in it, its defaults, and errors that name the key.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use mimus_core::error::did_you_mean;
 use mimus_core::metrics::Protocol;
-use mimus_core::plugin::{OptionSpec, OptionValue, Options};
 use mimus_core::train::{OptimizerSpec, Schedule};
 use mimus_core::{Context, Error, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::keys::{self, Table};
 use crate::stages;
 
 /// A whole run.
@@ -39,9 +39,6 @@ pub(crate) struct Config {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) head: BTreeMap<String, Table>,
 }
-
-/// Keys of a plugin's own.
-pub(crate) type Table = BTreeMap<String, toml::Value>;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -336,7 +333,7 @@ impl Config {
     pub(crate) fn parse(text: &str, sets: &[String]) -> Result<Self> {
         let mut table: toml::Table = toml::from_str(text).map_err(|error| toml_error(&error))?;
         for set in sets {
-            apply(&mut table, set).context("--set", set)?;
+            keys::apply(&mut table, set).context("--set", set)?;
         }
         let config: Self = toml::Value::Table(table).try_into().map_err(|error| toml_error(&error))?;
         config.check()?;
@@ -440,57 +437,6 @@ fn toml_error(error: &toml::de::Error) -> Error {
         },
         _ => result,
     }
-}
-
-/// A plugin's keys from `--set` arguments alone.
-pub(crate) fn table(sets: &[String]) -> Result<Table> {
-    let mut table = toml::Table::new();
-    for set in sets {
-        apply(&mut table, set).context("--set", set)?;
-    }
-    Ok(table.into_iter().collect())
-}
-
-/// `a.b=value`; the value is TOML, or a text where it is not.
-fn apply(table: &mut toml::Table, set: &str) -> Result<()> {
-    let (key, value) =
-        set.split_once('=').ok_or_else(|| Error::config("has no `=`").hint("write it as train.epochs=10"))?;
-    let parsed = toml::from_str::<toml::Table>(&format!("value = {value}")).ok();
-    let value =
-        parsed.and_then(|mut table| table.remove("value")).unwrap_or_else(|| toml::Value::String(value.to_owned()));
-    let mut path: Vec<&str> = key.trim().split('.').collect();
-    let last = path.pop().unwrap_or_default();
-    let mut place = table;
-    for part in path {
-        let entry = place.entry(part).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-        place = entry.as_table_mut().ok_or_else(|| Error::config(format!("`{part}` is no table")))?;
-    }
-    place.insert(last.to_owned(), value);
-    Ok(())
-}
-
-/// A plugin's keys, checked against what it describes.
-pub(crate) fn options(specs: &[OptionSpec], table: &Table) -> Result<Options> {
-    let given = table.iter().map(|(key, value)| Ok((key.clone(), option(value).context("key", key)?)));
-    Options::resolve(specs, given.collect::<Result<_>>()?)
-}
-
-fn option(value: &toml::Value) -> Result<OptionValue> {
-    let wrong = || Error::config(format!("a plugin's option cannot be {value}"));
-    Ok(match value {
-        toml::Value::Boolean(b) => OptionValue::Bool(*b),
-        toml::Value::Integer(n) => OptionValue::Int(*n),
-        toml::Value::Float(x) => OptionValue::Float(*x),
-        toml::Value::String(s) => OptionValue::Text(s.clone()),
-        toml::Value::Array(list) if list.iter().all(toml::Value::is_integer) => {
-            OptionValue::Ints(list.iter().filter_map(toml::Value::as_integer).collect())
-        }
-        toml::Value::Array(list) => {
-            let texts = list.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong));
-            OptionValue::Texts(texts.collect::<Result<_>>()?)
-        }
-        _ => return Err(wrong()),
-    })
 }
 
 #[cfg(test)]

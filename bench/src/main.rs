@@ -15,6 +15,7 @@ mod fault;
 mod files;
 mod folder;
 mod images;
+mod keys;
 mod maps;
 mod material;
 mod native;

@@ -11,7 +11,8 @@ use mimus_core::plugin::{
 use mimus_core::{Context, Result};
 use serde::Serialize;
 
-use crate::config::{self, Boost, Config, Control, Normalize, Table};
+use crate::config::{Boost, Config, Control, Normalize};
+use crate::keys::{self, Table};
 use crate::stages::{self, Stages};
 
 /// A component, as the run uses it.
@@ -255,7 +256,7 @@ struct Finder<'a> {
 impl Finder<'_> {
     fn part<T>(&self, kind: Kind, name: &str, component: T, table: &Table) -> Result<Part<T>> {
         let entry: &Entry = self.registry.find(kind, name)?;
-        let options = config::options(&entry.info.options, table).context(kind.name(), name)?;
+        let options = keys::options(&entry.info.options, table).context(kind.name(), name)?;
         let sha256 = entry.library.as_ref().map_or(self.program, |library| &library.sha256).to_owned();
         Ok(Part { name: name.to_owned(), sha256, options, component })
     }

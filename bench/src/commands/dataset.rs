@@ -10,7 +10,7 @@ use mimus_core::plugin::{Group, Kind, OpenDataset, SampleInfo, Split};
 use mimus_core::{Context, Error, Result};
 use rayon::prelude::*;
 
-use crate::config;
+use crate::keys;
 use crate::plugins::{self, Places};
 use crate::table::Table;
 use crate::{exit_code, print};
@@ -46,7 +46,7 @@ impl Dataset {
             return Ok(ExitCode::SUCCESS);
         };
         let specs = &registry.find(Kind::Dataset, name)?.info.options;
-        let options = config::options(specs, &config::table(&which.sets)?).context("dataset", name)?;
+        let options = keys::options(specs, &keys::table(&which.sets)?).context("dataset", name)?;
         let data = registry.dataset(name)?.open(which.root.as_deref(), &options)?;
         match self {
             Self::List(_) => print(&list(&data.index().groups)).map(|()| ExitCode::SUCCESS),

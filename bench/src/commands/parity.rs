@@ -9,8 +9,9 @@ use mimus_core::plugin::{BackendRequest, Kind, Session};
 use mimus_core::{Context, Error, ErrorKind, Result};
 
 use super::Source;
-use crate::config::{self, Config, Table};
+use crate::config::Config;
 use crate::folder::root;
+use crate::keys::{self, Table};
 use crate::parity::{Finding, Open, Parity, cases};
 use crate::plan::Lineup;
 use crate::plugins::{self, Places};
@@ -108,7 +109,7 @@ impl ParityCommand {
 fn candidate(registry: &Registry, config: &Config, name: &str) -> Result<Candidate> {
     let empty = Table::new();
     let entry = registry.find(Kind::Backend, name)?;
-    let options = config::options(&entry.info.options, config.backend.get(name).unwrap_or(&empty))?;
+    let options = keys::options(&entry.info.options, config.backend.get(name).unwrap_or(&empty))?;
     let request = BackendRequest { device: config.run.device.clone(), threads: config.run.threads(), options };
     let backend = registry.backend(name)?;
     let open = move || backend.open(&request);
