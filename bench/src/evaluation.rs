@@ -21,6 +21,15 @@ const CHUNK: usize = 8;
 
 /// The metrics of a cell.
 pub(crate) struct Evaluation {
+    whole: Whole,
+    numbers: Numbers,
+    binned: Option<(PixelBins, Vec<BinnedImage>)>,
+    limit: f64,
+    strata: Vec<Stratum>,
+}
+
+/// What whole samples are ranked by.
+struct Whole {
     labels: Vec<bool>,
     /// As the protocol made them where they are those of a video's frames, else raw.
     scores: Vec<f64>,
@@ -29,10 +38,6 @@ pub(crate) struct Evaluation {
     /// The number of the video that each sample belongs to; none for pictures.
     videos: Option<Vec<usize>>,
     missing: MissingClass,
-    numbers: Numbers,
-    binned: Option<(PixelBins, Vec<BinnedImage>)>,
-    limit: f64,
-    strata: Vec<Stratum>,
 }
 
 /// What was computed.
@@ -126,21 +131,10 @@ impl Evaluation {
                 (Ok(metrics), Some(binned))
             }
         };
-        let ranked = Ranked::Images(Ranking::of("image", &[0.0_f64; 0], &[])?);
-        let mut evaluation = Self {
-            labels,
-            scores: raw,
-            kept,
-            videos,
-            missing: protocol.missing,
-            numbers: Numbers { ranked, pixel },
-            binned,
-            limit: eval.aupro_limit,
-            strata: strata(&infos)?,
-        };
-        let drawn: Vec<usize> = (0..samples.len()).collect();
-        evaluation.numbers.ranked = evaluation.ranked(&drawn)?;
-        Ok(evaluation)
+        let whole = Whole { labels, scores: raw, kept, videos, missing: protocol.missing };
+        let all: Vec<usize> = (0..samples.len()).collect();
+        let numbers = Numbers { ranked: whole.ranked(&all)?, pixel };
+        Ok(Self { whole, numbers, binned, limit: eval.aupro_limit, strata: strata(&infos)? })
     }
 
     /// The columns that there are for this kind of data, with the exact values.
@@ -175,10 +169,12 @@ impl Evaluation {
             Some(pixel) => Ok(pixel),
             None => Err(String::new()),
         };
-        let numbers = Numbers { ranked: self.ranked(drawn)?, pixel };
+        let numbers = Numbers { ranked: self.whole.ranked(drawn)?, pixel };
         Ok(COLUMNS.iter().filter_map(|column| Some((column.of)(&numbers)?.value())).collect())
     }
+}
 
+impl Whole {
     fn ranked(&self, drawn: &[usize]) -> Result<Ranked> {
         let scores = |drawn: &[usize]| drawn.iter().map(|i| self.scores[*i]).collect::<Vec<f64>>();
         let labels = |drawn: &[usize]| drawn.iter().map(|i| self.labels[*i]).collect::<Vec<bool>>();

@@ -11,6 +11,7 @@ pub mod memory;
 pub mod norm;
 pub mod pad;
 pub mod resnet;
+pub mod score;
 pub mod shuffle;
 pub mod smooth;
 pub mod ssim;

@@ -3,6 +3,7 @@
 
 use mimus_core::blocks::coder::{Stage, Style, decode, encode};
 use mimus_core::blocks::loss;
+use mimus_core::blocks::score::{self, Pooling};
 use mimus_core::plugin::{
     Clip, Color, ComponentInfo, Fill, InputSpec, Kind, Model, ModelRequest, ModelSpec, OptionSpec, Preprocessing,
     TapSpec,
@@ -40,11 +41,13 @@ impl Model for Autoencoder {
         let color = if options.text("color")? == "gray" { Color::Gray } else { Color::Rgb };
         let input = vec![request.batch, color.channels(), request.height, request.width];
         let stages = stages(request)?;
+        // A single noisy pixel does not make an anomaly: the maximum is taken of local means.
         let max = options.text("image_score")? == "max";
+        let pooling = if max { Pooling::MaxOfMeans(7) } else { Pooling::Mean };
         Ok(ModelSpec {
             stages: vec![train::Stage::single(train(&stages, &input)?, OptimizerSpec::adam(), 1e-3)],
             eval: eval(&stages, &input)?,
-            image_score: Some(image_score(&input, max)?),
+            image_score: Some(score::image_score([input[0], input[2], input[3]], pooling)?),
             inputs: vec![InputSpec { name: "x".to_owned(), fill: Fill::Image }],
             preprocessing: Preprocessing::uniform(color, 0.5, 0.5),
             taps: vec![TapSpec { name: "bottleneck".to_owned(), help: "the code".to_owned() }],
@@ -90,20 +93,6 @@ fn eval(stages: &[Stage], input: &[usize]) -> Result<Graph> {
     let map = b.mean_keep(square, &[1])?;
     b.output("score_map", map)?;
     b.output("output", output)?;
-    Ok(b.finish())
-}
-
-/// A single noisy pixel does not make an anomaly: the maximum is taken of local means.
-fn image_score(input: &[usize], max: bool) -> Result<Graph> {
-    let mut b = Builder::new("image-score");
-    let map = b.input("score_map", ValueType::f32([input[0], 1, input[2], input[3]]))?;
-    let score = if max {
-        let smooth = b.avg_pool(map, &[7, 7], &[1, 1], &[3, 3])?;
-        b.max(smooth, &[1, 2, 3])?
-    } else {
-        b.mean(map, &[1, 2, 3])?
-    };
-    b.output("score", score)?;
     Ok(b.finish())
 }
 

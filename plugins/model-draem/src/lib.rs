@@ -13,6 +13,7 @@ mod picture;
 mod tests;
 mod texture;
 
+use mimus_core::blocks::score::{self, Pooling};
 use mimus_core::blocks::ssim::Range;
 use mimus_core::blocks::{loss, ssim};
 use mimus_core::plugin::{
@@ -76,7 +77,7 @@ impl Model for Draem {
         Ok(ModelSpec {
             stages: vec![Stage { schedule, ..Stage::single(train(request, &input)?, OptimizerSpec::adam(), 1e-4) }],
             eval: eval(request, &input)?,
-            image_score: Some(image_score(&input)?),
+            image_score: Some(score::image_score([input[0], input[2], input[3]], Pooling::MaxOfMeans(21))?),
             inputs: vec![
                 InputSpec { name: X.to_owned(), fill: Fill::Image },
                 InputSpec { name: TARGET.to_owned(), fill: Fill::Prepared },
@@ -157,16 +158,6 @@ fn eval(request: &ModelRequest, input: &[usize]) -> Result<Graph> {
     let [_, _, probabilities] = forward(&mut b, request, input, Phase::Eval)?;
     let map = b.slice(probabilities, &[0, 1, 0, 0], &[input[0], 2, input[2], input[3]])?;
     b.output("score_map", map)?;
-    Ok(b.finish())
-}
-
-/// The largest mean of 21x21 pixels, those beyond the border counted as 0.
-fn image_score(input: &[usize]) -> Result<Graph> {
-    let mut b = Builder::new("image-score");
-    let map = b.input("score_map", ValueType::f32([input[0], 1, input[2], input[3]]))?;
-    let smooth = b.avg_pool(map, &[21, 21], &[1, 1], &[10, 10])?;
-    let score = b.max(smooth, &[1, 2, 3])?;
-    b.output("score", score)?;
     Ok(b.finish())
 }
 

@@ -148,13 +148,3 @@ pub(super) fn eval(request: &ModelRequest, refined: bool) -> Result<Graph> {
     b.output("general", forward.general)?;
     Ok(b.finish())
 }
-
-/// The largest mean of 21x21 pixels, those beyond the border counted as 0.
-pub(super) fn image_score(request: &ModelRequest) -> Result<Graph> {
-    let mut b = Builder::new("image-score");
-    let map = mask(&mut b, "score_map", request)?;
-    let smooth = b.avg_pool(map, &[21, 21], &[1, 1], &[10, 10])?;
-    let score = b.max(smooth, &[1, 2, 3])?;
-    b.output("score", score)?;
-    Ok(b.finish())
-}

@@ -12,6 +12,7 @@ mod prepare;
 #[cfg(test)]
 mod tests;
 
+use mimus_core::blocks::score::{self, Pooling};
 use mimus_core::plugin::{
     Batch, Clip, Color, ComponentInfo, Fill, InputSpec, Kind, Model, ModelRequest, ModelSpec, OptionSpec,
     Preprocessing, Pretrained, TapSpec,
@@ -102,7 +103,10 @@ impl Model for Dsr {
         Ok(ModelSpec {
             stages: stages(request, along)?,
             eval: graphs::eval(request, refined)?,
-            image_score: Some(graphs::image_score(request)?),
+            image_score: Some(score::image_score(
+                [request.batch, request.height, request.width],
+                Pooling::MaxOfMeans(21),
+            )?),
             inputs: std::iter::once(image).chain(prepared).collect(),
             preprocessing: Preprocessing::uniform(Color::Bgr, 0.0, 1.0),
             taps: taps(along),

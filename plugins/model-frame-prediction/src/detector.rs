@@ -2,6 +2,7 @@
 
 use mimus_core::blocks::double::{Bias, Norm, Style, Weight};
 use mimus_core::blocks::loss;
+use mimus_core::blocks::score::{self, Pooling};
 use mimus_core::blocks::unet::Unet;
 use mimus_core::plugin::{
     Clip, Color, Edge, Fill, InputSpec, ModelRequest, ModelSpec, Options, Preprocessing, TapSpec,
@@ -57,7 +58,7 @@ impl Detector {
         Ok(ModelSpec {
             stages: vec![Stage { name: "train".to_owned(), share: 1.0, schedule: Schedule::Constant, turns }],
             eval: self.eval()?,
-            image_score: Some(self.image_score()?),
+            image_score: Some(score::image_score([self.input[0], self.input[2], self.input[3]], Pooling::Mean)?),
             inputs: vec![InputSpec { name: "x".to_owned(), fill: Fill::Image }],
             preprocessing: Preprocessing::uniform(COLOR, 0.5, 0.5),
             taps: vec![TapSpec { name: "encoder".to_owned(), help: "the generator's coarsest level".to_owned() }],
@@ -157,16 +158,6 @@ impl Detector {
         let errors = loss::pixel_errors(&mut b, output, target)?;
         let outputs = [("score_map", errors.map), ("psnr", errors.psnr), ("output", output)];
         outputs.into_iter().try_for_each(|(name, value)| b.output(name, value))?;
-        Ok(b.finish())
-    }
-
-    /// The mean squared error, which ranks frames as their PSNR does.
-    fn image_score(&self) -> Result<Graph> {
-        let mut b = Builder::new("image-score");
-        let [n, _, height, width] = self.input;
-        let map = b.input("score_map", ValueType::f32([n, 1, height, width]))?;
-        let score = b.mean(map, &[1, 2, 3])?;
-        b.output("score", score)?;
         Ok(b.finish())
     }
 }

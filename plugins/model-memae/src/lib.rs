@@ -11,6 +11,7 @@ mod network;
 use mimus_core::Result;
 use mimus_core::blocks::coder::Stage;
 use mimus_core::blocks::memory::Addressing;
+use mimus_core::blocks::score::Pooling;
 use mimus_core::plugin::{Clip, Color, ComponentInfo, Edge, Kind, Model, ModelRequest, ModelSpec, OptionSpec, Options};
 
 use network::Network;
@@ -98,7 +99,8 @@ impl Model for Memae {
             entropy_weight: options.float("entropy_weight")?,
             input: vec![request.batch, color.channels(), request.height, request.width],
         };
-        network.spec(color, Some(options.text("image_score")? == "max"), Clip::image())
+        let max = options.text("image_score")? == "max";
+        network.spec(color, Some(if max { Pooling::Max } else { Pooling::Mean }), Clip::image())
     }
 }
 

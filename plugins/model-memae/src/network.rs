@@ -1,6 +1,7 @@
 //! The network in any number of spatial axes: encoder, memory, decoder, losses and scores.
 
 use mimus_core::blocks::coder::{self, Style, decode, encode};
+use mimus_core::blocks::score::{self, Pooling};
 use mimus_core::blocks::{loss, memory};
 use mimus_core::plugin::{Clip, Color, Fill, InputSpec, ModelSpec, Preprocessing, TapSpec};
 use mimus_core::train::{OptimizerSpec, Stage};
@@ -24,12 +25,14 @@ struct Forward {
 }
 
 impl Network {
-    /// `image_score`: `None` for a model without score map, else whether the image score is the map's maximum.
-    pub(super) fn spec(&self, color: Color, image_score: Option<bool>, clip: Clip) -> Result<ModelSpec> {
+    /// `image_score`: `None` for a model without score map, else how its image score comes from it.
+    pub(super) fn spec(&self, color: Color, image_score: Option<Pooling>, clip: Clip) -> Result<ModelSpec> {
         Ok(ModelSpec {
             stages: vec![Stage::single(self.train()?, OptimizerSpec::adam(), 1e-4)],
             eval: self.eval(image_score.is_some())?,
-            image_score: image_score.map(|max| self.image_score(max)).transpose()?,
+            image_score: image_score
+                .map(|rule| score::image_score([self.input[0], self.input[2], self.input[3]], rule))
+                .transpose()?,
             inputs: vec![InputSpec { name: "x".to_owned(), fill: Fill::Image }],
             preprocessing: Preprocessing::uniform(color, 0.5, 0.5),
             taps: vec![
@@ -92,15 +95,6 @@ impl Network {
         let entropy = loss::entropy(&mut b, forward.read.weights)?;
         let inspected = [("output", forward.output), ("att", forward.read.weights), ("mse", mse), ("entropy", entropy)];
         inspected.into_iter().try_for_each(|(name, value)| b.output(name, value))?;
-        Ok(b.finish())
-    }
-
-    fn image_score(&self, max: bool) -> Result<Graph> {
-        let mut b = Builder::new("image-score");
-        let shape = [&self.input[..1], &[1], &self.input[2..]].concat();
-        let map = b.input("score_map", ValueType::f32(shape))?;
-        let score = if max { b.max(map, &[1, 2, 3])? } else { b.mean(map, &[1, 2, 3])? };
-        b.output("score", score)?;
         Ok(b.finish())
     }
 }

@@ -2,6 +2,7 @@
 
 use mimus_core::blocks::double::Style;
 use mimus_core::blocks::items::{self, Addressed, Rules};
+use mimus_core::blocks::score::{self, Pooling};
 use mimus_core::blocks::{loss, memory};
 use mimus_core::plugin::{Clip, Color, Edge, Fill, InputSpec, ModelRequest, ModelSpec, Preprocessing, TapSpec};
 use mimus_core::train::{OptimizerSpec, Schedule, Stage};
@@ -74,7 +75,7 @@ impl Detector {
                 ..Stage::single(self.train()?, OptimizerSpec::adam(), 2e-4)
             }],
             eval: self.eval()?,
-            image_score: Some(self.image_score()?),
+            image_score: Some(score::image_score([self.input[0], self.input[2], self.input[3]], Pooling::Mean)?),
             inputs: vec![InputSpec { name: "x".to_owned(), fill: Fill::Image }],
             preprocessing: Preprocessing::uniform(COLOR, 0.5, 0.5),
             taps: vec![
@@ -180,15 +181,6 @@ impl Detector {
             let items = b.select(is_normal, items, forward.stored)?;
             b.assign(ITEMS, items)?;
         }
-        Ok(b.finish())
-    }
-
-    fn image_score(&self) -> Result<Graph> {
-        let mut b = Builder::new("image-score");
-        let [n, _, height, width] = self.input;
-        let map = b.input("score_map", ValueType::f32([n, 1, height, width]))?;
-        let score = b.mean(map, &[1, 2, 3])?;
-        b.output("score", score)?;
         Ok(b.finish())
     }
 }

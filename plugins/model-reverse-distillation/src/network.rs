@@ -70,16 +70,6 @@ impl Network {
         Ok(b.finish())
     }
 
-    /// The largest value of the map.
-    pub(super) fn image_score(&self) -> Result<Graph> {
-        let mut b = Builder::new("image-score");
-        let [n, _, height, width] = self.input;
-        let map = b.input("score_map", ValueType::f32([n, 1, height, width]))?;
-        let score = b.max(map, &[1, 2, 3])?;
-        b.output("score", score)?;
-        Ok(b.finish())
-    }
-
     /// The first stage first. The teacher is frozen: in evaluation mode, and no gradient reaches it.
     fn pairs(&self, b: &mut Builder, phase: Phase) -> Result<Vec<Pair>> {
         let x = b.input("x", ValueType::f32(self.input))?;

@@ -9,6 +9,7 @@
 mod network;
 
 use mimus_core::blocks::resnet::Resnet;
+use mimus_core::blocks::score::{self, Pooling};
 use mimus_core::plugin::{
     Clip, Color, ComponentInfo, Fill, InputSpec, Kind, Model, ModelRequest, ModelSpec, OptionSpec, Preprocessing,
     Pretrained, TapSpec,
@@ -83,7 +84,7 @@ impl Model for Stfpm {
         Ok(ModelSpec {
             stages: vec![Stage::single(network.train()?, optimizer, 0.4)],
             eval: network.eval()?,
-            image_score: Some(network.image_score()?),
+            image_score: Some(score::image_score([request.batch, request.height, request.width], Pooling::Max)?),
             inputs: vec![InputSpec { name: "x".to_owned(), fill: Fill::Image }],
             preprocessing: Preprocessing::imagenet(),
             taps: [3, 2, 1].map(tap).to_vec(),

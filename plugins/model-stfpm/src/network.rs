@@ -60,16 +60,6 @@ impl Network {
         Ok(b.finish())
     }
 
-    /// The largest value of the map.
-    pub(super) fn image_score(&self) -> Result<Graph> {
-        let mut b = Builder::new("image-score");
-        let [n, _, height, width] = self.input;
-        let map = b.input("score_map", ValueType::f32([n, 1, height, width]))?;
-        let score = b.max(map, &[1, 2, 3])?;
-        b.output("score", score)?;
-        Ok(b.finish())
-    }
-
     /// Half the squared distance of teacher and student at every position of each level, `[N, 1, H', W']`. The teacher is frozen: in
     /// evaluation mode, and no gradient reaches it.
     fn distances(&self, b: &mut Builder, phase: Phase) -> Result<Vec<ValueId>> {

@@ -10,6 +10,7 @@
 use mimus_core::blocks::convolution::Conv;
 use mimus_core::blocks::loss;
 use mimus_core::blocks::norm::batch_norm;
+use mimus_core::blocks::score::{self, Pooling};
 use mimus_core::blocks::ssim::{self, Range};
 use mimus_core::plugin::{
     Clip, Color, ComponentInfo, Fill, InputSpec, Kind, Model, ModelRequest, ModelSpec, OptionSpec, Preprocessing,
@@ -49,10 +50,11 @@ impl Model for Unet {
             widths: options.levels("widths")?,
             skips: options.bool("skips")?,
             ssim_weight: options.float("ssim_weight")?,
-            max: options.text("image_score")? == "max",
             input: [request.batch, Color::Rgb.channels(), request.height, request.width],
         };
         let optimizer = OptimizerSpec::Adam { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 1e-5 };
+        let max = options.text("image_score")? == "max";
+        let pooling = if max { Pooling::Max } else { Pooling::Mean };
         Ok(ModelSpec {
             stages: vec![Stage {
                 // The published training lowers the rate once, late.
@@ -60,7 +62,7 @@ impl Model for Unet {
                 ..Stage::single(network.train()?, optimizer, 1e-4)
             }],
             eval: network.eval()?,
-            image_score: Some(network.image_score()?),
+            image_score: Some(score::image_score([request.batch, request.height, request.width], pooling)?),
             inputs: vec![InputSpec { name: "x".to_owned(), fill: Fill::Image }],
             preprocessing: Preprocessing::uniform(Color::Rgb, 0.5, 0.5),
             taps: vec![TapSpec { name: "encoder".to_owned(), help: "the coarsest level".to_owned() }],
@@ -77,8 +79,6 @@ struct Network {
     widths: Vec<usize>,
     skips: bool,
     ssim_weight: f64,
-    /// Whether the image score is the map's maximum.
-    max: bool,
     /// `[N, C, H, W]`.
     input: [usize; 4],
 }
@@ -135,15 +135,6 @@ impl Network {
         let map = b.mean_keep(square, &[1])?;
         b.output("score_map", map)?;
         b.output("output", output)?;
-        Ok(b.finish())
-    }
-
-    fn image_score(&self) -> Result<Graph> {
-        let mut b = Builder::new("image-score");
-        let [n, _, height, width] = self.input;
-        let map = b.input("score_map", ValueType::f32([n, 1, height, width]))?;
-        let score = if self.max { b.max(map, &[1, 2, 3])? } else { b.mean(map, &[1, 2, 3])? };
-        b.output("score", score)?;
         Ok(b.finish())
     }
 }
