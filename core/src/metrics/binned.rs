@@ -21,13 +21,13 @@ pub struct PixelBins {
     table: Vec<usize>,
 }
 
-/// One image in bins.
+/// One image in bins, or several.
 #[derive(Clone, Debug)]
 pub struct BinnedImage {
     /// Normal pixels of each bin.
-    normal: Vec<u32>,
+    normal: Vec<u64>,
     /// Anomalous pixels of each bin.
-    anomalous: Vec<u32>,
+    anomalous: Vec<u64>,
     /// Sum over regions of the share of the region's pixels in each bin.
     overlap: Vec<f64>,
     regions: usize,
@@ -53,15 +53,19 @@ impl PixelBins {
         start + self.edges[start..].iter().take_while(|edge| **edge <= key).count()
     }
 
+    /// No image.
+    pub fn none(&self) -> BinnedImage {
+        let counts = || vec![0; self.len()];
+        BinnedImage { normal: counts(), anomalous: counts(), overlap: vec![0.0; self.len()], regions: 0 }
+    }
+
     /// Counts an image of `[H, W]` pixels: arguments as those of [`super::PixelScores::add`].
     ///
     /// # Errors
     /// If a length is not `H * W`.
     pub fn image(&self, shape: [usize; 2], map: &[f32], mask: Option<&[u8]>) -> Result<BinnedImage> {
         check_size("score map", map.len(), shape)?;
-        let counts = || vec![0; self.len()];
-        let mut image =
-            BinnedImage { normal: counts(), anomalous: counts(), overlap: vec![0.0; self.len()], regions: 0 };
+        let mut image = self.none();
         let Some(mask) = mask else {
             map.iter().for_each(|score| image.normal[self.position(*score)] += 1);
             return Ok(image);
@@ -81,6 +85,21 @@ impl PixelBins {
         Ok(image)
     }
 
+    /// Several images counted as one, for what is always drawn together: all frames of a video.
+    ///
+    /// # Errors
+    /// If an image was counted in other bins.
+    pub fn add(&self, sum: &mut BinnedImage, image: &BinnedImage) -> Result<()> {
+        if [sum.normal.len(), image.normal.len()] != [self.len(); 2] {
+            return Err(Error::data("an image was counted in other bins"));
+        }
+        sum.normal.iter_mut().zip(&image.normal).for_each(|(sum, count)| *sum += count);
+        sum.anomalous.iter_mut().zip(&image.anomalous).for_each(|(sum, count)| *sum += count);
+        sum.overlap.iter_mut().zip(&image.overlap).for_each(|(sum, share)| *sum += share);
+        sum.regions += image.regions;
+        Ok(())
+    }
+
     /// The metrics of the images at the positions `drawn`, which may repeat; scores of one bin count as tied.
     ///
     /// # Errors
@@ -94,7 +113,7 @@ impl PixelBins {
             if image.normal.len() != self.len() {
                 return Err(Error::data("an image was counted in other bins"));
             }
-            let add = |sum: &mut u64, count: &u32| *sum += u64::from(times) * u64::from(*count);
+            let add = |sum: &mut u64, count: &u64| *sum += u64::from(times) * count;
             normal.iter_mut().zip(&image.normal).for_each(|(sum, count)| add(sum, count));
             if image.regions > 0 {
                 anomalous.iter_mut().zip(&image.anomalous).for_each(|(sum, count)| add(sum, count));

@@ -16,6 +16,7 @@ mod overlap;
 mod pixel;
 mod ranking;
 mod regions;
+mod runs;
 mod tracks;
 mod value;
 mod video;

@@ -1,11 +1,12 @@
-//! Pixel metrics of a whole category, exact, in 4 bytes for a normal pixel and 8 for an anomalous one.
+//! Pixel metrics of a whole category, exact, in 4 bytes for a normal pixel and 8 for an anomalous one; in temporary files where they are
+//! more than memory should hold.
 
-use rayon::slice::ParallelSliceMut;
 use serde::{Deserialize, Serialize};
 
 use super::overlap::RegionOverlap;
 use super::ranking::{Sweep, Tie, not_a_number};
 use super::regions::check_size;
+use super::runs::{Descending, Sorting};
 use super::{Metric, PixelBins, Ranking, Regions};
 use crate::error::{Error, Result};
 
@@ -22,12 +23,12 @@ pub struct PixelMetrics {
 }
 
 /// Pixel scores, collected image by image. Images may differ in size.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct PixelScores {
     /// Keys of the normal pixels.
-    normal: Vec<u32>,
+    normal: Sorting<u32>,
     /// Anomalous pixels: the key above, the region below, so that sorting groups equal scores.
-    anomalous: Vec<u64>,
+    anomalous: Sorting<u64>,
     /// Pixels of each region.
     region_sizes: Vec<u64>,
 }
@@ -42,7 +43,7 @@ impl PixelScores {
     /// without a mask every pixel is normal.
     ///
     /// # Errors
-    /// If a score is not a number (context: row and column), or a length is not `H * W`; nothing is added then.
+    /// If a score is not a number (context: row and column), or a length is not `H * W`; nothing is added then. If the disk is full.
     pub fn add(&mut self, shape: [usize; 2], map: &[f32], mask: Option<&[u8]>) -> Result<()> {
         check_size("score map", map.len(), shape)?;
         if let Some(at) = map.iter().position(|score| score.is_nan()) {
@@ -51,10 +52,7 @@ impl PixelScores {
         }
         match mask {
             Some(mask) => self.add_regions(map, &Regions::label(shape, mask)?),
-            None => {
-                self.normal.extend(map.iter().map(|&score| key_of(score)));
-                Ok(())
-            }
+            None => self.normal.extend(map.iter().map(|&score| key_of(score))),
         }
     }
 
@@ -63,73 +61,58 @@ impl PixelScores {
         if u32::try_from(first + regions.sizes.len()).is_err() {
             return Err(Error::data("the masks have more than 4294967295 regions"));
         }
-        for (&score, &label) in map.iter().zip(&regions.labels) {
-            match label {
-                0 => self.normal.push(key_of(score)),
-                _ => self.anomalous.push((u64::from(key_of(score)) << 32) | (first + label - 1) as u64),
-            }
-        }
+        let labelled = || map.iter().map(|score| key_of(*score)).zip(&regions.labels);
+        self.normal.extend(labelled().filter(|(_, label)| **label == 0).map(|(key, _)| key))?;
+        let of_region = |(key, label): (u32, &usize)| (u64::from(key) << 32) | (first + label - 1) as u64;
+        self.anomalous.extend(labelled().filter(|(_, label)| **label != 0).map(of_region))?;
         self.region_sizes.extend(&regions.sizes);
         Ok(())
     }
 
     /// Bins whose edges are `count` quantiles of the normal and `count` of the anomalous scores, for resampling.
     pub fn bins(&mut self, count: usize) -> PixelBins {
-        self.sort();
-        let mut edges = quantiles(&self.normal, count, |key| *key);
-        edges.extend(quantiles(&self.anomalous, count, |pixel| (pixel >> 32) as u32));
+        let mut edges = self.normal.quantiles(count);
+        edges.extend(self.anomalous.quantiles(count).into_iter().map(|pixel| (pixel >> 32) as u32));
         PixelBins::new(edges)
-    }
-
-    /// Equal elements are indistinguishable, so the order does not depend on the number of threads.
-    fn sort(&mut self) {
-        self.normal.par_sort_unstable();
-        self.anomalous.par_sort_unstable();
     }
 
     /// The metrics of all images; AUPRO up to the false positive rate `limit` (0.3 for MVTec AD).
     ///
     /// # Errors
-    /// If the limit is not in (0, 1].
-    pub fn finish(mut self, limit: f64) -> Result<PixelMetrics> {
+    /// If the limit is not in (0, 1], or temporary files cannot be read.
+    pub fn finish(self, limit: f64) -> Result<PixelMetrics> {
         if !(limit > 0.0 && limit <= 1.0) {
             return Err(Error::config(format!("the limit of AUPRO is {limit}, outside (0, 1]"))
                 .hint("0.3 is the usual limit, 0.05 the strict one"));
         }
-        self.sort();
-        let normal = self.normal.len() as u64;
+        let normal = self.normal.len();
         let mut overlap = RegionOverlap::new(self.region_sizes.len(), normal, limit);
-        let mut sweep = Sweep::new(self.anomalous.len() as u64, normal);
-        let mut waiting = self.normal.as_slice();
+        let mut sweep = Sweep::new(self.anomalous.len(), normal);
+        let (mut waiting, mut anomalous) = (self.normal.descending()?, self.anomalous.descending()?);
         // Only scores of anomalous pixels move any of the metrics; the normal ones between them are just counted.
-        for tie in self.anomalous.chunk_by(|a, b| a >> 32 == b >> 32).rev() {
-            let key = tie.first().map_or(0, |pixel| (pixel >> 32) as u32);
-            sweep.pass_normal(take_from_end(&mut waiting, |other| other > key));
+        let mut regions = Vec::new();
+        while let Some(pixel) = anomalous.largest()? {
+            let key = (pixel >> 32) as u32;
+            regions.clear();
+            let tie = |tied: &[u64]| regions.extend(tied.iter().map(|pixel| (pixel & REGION) as usize));
+            let count = anomalous.pass(|pixel| (pixel >> 32) as u32 == key, tie)?;
+            sweep.pass_normal(passed(&mut waiting, |other| other > key)?);
             let before = sweep.false_positives();
-            let tied = take_from_end(&mut waiting, |other| other == key);
-            sweep.lower_to(Tie { score: score_of(key).into(), anomalous: tie.len() as u64, normal: tied });
-            overlap.cover(tie.iter().map(|&pixel| (pixel & REGION) as usize), before, before + tied);
+            let tied = passed(&mut waiting, |other| other == key)?;
+            sweep.lower_to(Tie { score: score_of(key).into(), anomalous: count, normal: tied });
+            overlap.cover(regions.iter().copied(), before, before + tied);
         }
         let aupro = overlap.finish(&self.region_sizes);
         Ok(PixelMetrics { ranking: sweep.finish("pixel"), aupro, regions: self.region_sizes.len() })
     }
 }
 
-/// At most `count` evenly spaced elements.
-fn quantiles<T>(sorted: &[T], count: usize, key: impl Fn(&T) -> u32) -> Vec<u32> {
-    let count = count.min(sorted.len());
-    (0..count).map(|i| key(&sorted[i * sorted.len() / count])).collect()
-}
-
 /// The bits of an anomalous pixel that hold its region.
 const REGION: u64 = u32::MAX as u64;
 
-/// Shortens `sorted` by the keys at its end for which `taken` holds, and returns their number.
-fn take_from_end(sorted: &mut &[u32], taken: impl Fn(u32) -> bool) -> u64 {
-    let kept = sorted.iter().rposition(|&key| !taken(key)).map_or(0, |last| last + 1);
-    let count = sorted.len() - kept;
-    *sorted = &sorted[..kept];
-    count as u64
+/// How many of the largest keys `wanted` holds of; passes them.
+fn passed(waiting: &mut Descending<u32>, wanted: impl Fn(u32) -> bool) -> Result<u64> {
+    waiting.pass(wanted, |_| ())
 }
 
 /// An integer that orders as the score does: the bits of an IEEE number order by magnitude below the sign, so negative ones
@@ -226,7 +209,7 @@ mod tests {
         let size = scores.add([2, 2], &[0.0; 4], Some(&[0, 1])).unwrap_err();
         assert_eq!(size.message(), "the mask has 2 pixels, the image 2 x 2");
         assert!(scores.add([usize::MAX, 2], &[0.0; 4], None).is_err());
-        assert!(scores.normal.is_empty() && scores.anomalous.is_empty() && scores.region_sizes.is_empty());
+        assert_eq!((scores.normal.len(), scores.anomalous.len(), scores.region_sizes.len()), (0, 0, 0));
     }
 
     #[test]
