@@ -1,7 +1,8 @@
-//! How the score of an image comes from its score map.
+//! How the score of an image comes from its score map, and that of a region from its errors.
 
 use crate::error::Result;
-use crate::graph::{Builder, Graph};
+use crate::graph::{Builder, Graph, Init, ValueId};
+use crate::plugin::{EMPTY_SCORE, STATISTICS};
 use crate::tensor::ValueType;
 
 /// What is taken of the map.
@@ -33,6 +34,35 @@ pub fn image_score([samples, height, width]: [usize; 3], pooling: Pooling) -> Re
     };
     b.output("score", score)?;
     Ok(b.finish())
+}
+
+/// The score of a region from errors `(name, error [N], weight)`: `sum of weight * (error - mean) / std`, with mean and deviation of the
+/// training samples' errors, which the host measures ([`crate::plugin::ModelSpec::statistics`]). Outputs `statistics.<name>`, `score`
+/// `[N]`, and, as the score of a frame without regions, that of errors of zero ([`EMPTY_SCORE`]): no region scores less.
+///
+/// # Errors
+/// If the errors differ in shape.
+pub fn standardised(b: &mut Builder, errors: &[(&str, ValueId, f64)]) -> Result<()> {
+    let (mut score, mut empty) = (b.scalar(0.0)?, b.scalar(0.0)?);
+    for (name, error, weight) in errors {
+        b.output(&format!("{STATISTICS}.{name}"), *error)?;
+        let nothing = b.scalar(0.0)?;
+        let weighted = b.scope(&format!("{STATISTICS}.{name}"), |b| {
+            let mean = b.buffer("mean", [], Init::ZEROS)?;
+            let std = b.buffer("std", [], Init::ONES)?;
+            let mut weighted = [*error, nothing];
+            for error in &mut weighted {
+                let centred = b.sub(*error, mean)?;
+                let standardised = b.div(centred, std)?;
+                *error = b.affine(standardised, *weight, 0.0)?;
+            }
+            Ok(weighted)
+        })?;
+        score = b.add(score, weighted[0])?;
+        empty = b.add(empty, weighted[1])?;
+    }
+    b.output("score", score)?;
+    b.output(EMPTY_SCORE, empty)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::tap::Mimicking;
 use crate::error::{Context, Error, Result};
 use crate::graph::{Builder, Init, Inlined, Inlining, ValueId, inline};
 use crate::ops::Mode;
-use crate::plugin::ModelSpec;
+use crate::plugin::{EMPTY_SCORE, ModelSpec};
 
 /// Prefix of the scalar buffers `calibration.<score>.mean` and `.std`, measured on held-out normal images.
 pub const CALIBRATION: &str = "calibration";
@@ -58,11 +58,15 @@ pub(super) fn fuse(
             let score = average(b, &scores)?;
             b.output(&format!("{}.score", Calibrated::MIMICKING), score)?;
         }
-        let task = standardise(b, Calibrated::TASK, task, options)?;
-        let feature = standardise(b, Calibrated::MIMICKING, feature, options)?;
-        let task = b.affine(task, 1.0 - options.lambda, 0.0)?;
-        let feature = b.affine(feature, options.lambda, 0.0)?;
-        fused = b.add(task, feature)?;
+        fused = weigh(b, task, feature, options)?;
+        if spec.takes_regions() {
+            // Where there is nothing, nothing is mimicked wrongly.
+            let (task, feature) = (student.output(EMPTY_SCORE)?, b.scalar(0.0)?);
+            let empty = weigh(b, task, feature, options)?;
+            b.output(EMPTY_SCORE, empty)?;
+        }
+    } else if spec.takes_regions() {
+        b.output(EMPTY_SCORE, student.output(EMPTY_SCORE)?)?;
     }
     b.output(name, fused)?;
     if spec.image_score.is_some() {
@@ -70,6 +74,15 @@ pub(super) fn fuse(
         b.output("score", score)?;
     }
     Ok(())
+}
+
+/// The weighted sum of both scores, standardised if that is wanted.
+fn weigh(b: &mut Builder, task: ValueId, feature: ValueId, options: &BoostOptions) -> Result<ValueId> {
+    let task = standardise(b, Calibrated::TASK, task, options)?;
+    let feature = standardise(b, Calibrated::MIMICKING, feature, options)?;
+    let task = b.affine(task, 1.0 - options.lambda, 0.0)?;
+    let feature = b.affine(feature, options.lambda, 0.0)?;
+    b.add(task, feature)
 }
 
 /// The feature's map resized linearly to the task map's extents.

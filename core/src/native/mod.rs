@@ -100,6 +100,17 @@ pub fn user_folder(variable: &str, fallback: &str) -> Option<PathBuf> {
     base.map(|base| base.join("mimus"))
 }
 
+/// Where files that can be computed anew are kept: the folder in `MIMUS_CACHE`, else `mimus` in the user's cache folder.
+///
+/// # Errors
+/// If neither is known.
+pub fn cache_folder() -> Result<PathBuf> {
+    let named = std::env::var_os("MIMUS_CACHE").map(PathBuf::from);
+    named.or_else(|| user_folder("XDG_CACHE_HOME", ".cache")).ok_or_else(|| {
+        Error::config("there is no folder for cached files: HOME is not set").hint("name one in MIMUS_CACHE")
+    })
+}
+
 /// A native library in a native folder. Only [`Found::check`] says whether it can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {

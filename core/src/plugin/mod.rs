@@ -19,8 +19,8 @@ pub use dataset::{
 };
 pub use fragment::{AttentionModule, FeatureRequest, MimickingHead, attention, head};
 pub use model::{
-    Batch, Clip, Color, Edge, Fill, InputSpec, Model, ModelRequest, ModelSpec, Preprocessing, Pretrained, STATISTICS,
-    TapSpec,
+    Batch, Clip, Color, EMPTY_SCORE, Edge, Fill, InputSpec, Model, ModelRequest, ModelSpec, Preprocessing, Pretrained,
+    STATISTICS, TapSpec,
 };
 pub use options::{OptionKind, OptionSpec, OptionValue, Options};
 pub use reference::Reference;

@@ -77,6 +77,11 @@ pub struct ModelSpec {
     pub statistics: Vec<String>,
 }
 
+/// The output of an evaluation graph by which a model says that its samples are regions of frames: `[]`, the score of a frame in which
+/// there is none. The host cuts regions (objects) from every frame of a clip and brings them to the input's extents; the score of a frame
+/// is the highest of its regions.
+pub const EMPTY_SCORE: &str = "empty_score";
+
 /// Prefix of the outputs and buffers that [`ModelSpec::statistics`] names.
 pub const STATISTICS: &str = "statistics";
 
@@ -95,6 +100,11 @@ impl ModelSpec {
             if stage.turns.len() == 1 { stage.name.clone() } else { format!("{}, {}", stage.name, turn.name) }
         };
         self.stages.iter().flat_map(move |stage| stage.turns.iter().map(move |t| (turn(stage, t), &t.graph)))
+    }
+
+    /// Whether a sample is a region of the frames of a clip: see [`EMPTY_SCORE`].
+    pub fn takes_regions(&self) -> bool {
+        self.eval.output(EMPTY_SCORE).is_some()
     }
 
     /// The variables of all graphs, each once, in order of declaration.
@@ -117,6 +127,12 @@ impl ModelSpec {
                 let is_map = |shape: &[usize]| shape.len() == 4 && shape[1] == 1;
                 expect_shape("evaluation", &self.eval, "score_map", "[N, 1, H, W]", is_map)?;
                 expect_shape("image score", graph, "score", "[N]", is_score)?;
+            }
+        }
+        if self.takes_regions() {
+            expect_shape("evaluation", &self.eval, EMPTY_SCORE, "[]", <[usize]>::is_empty)?;
+            if self.image_score.is_some() {
+                return Err(Error::plugin("a model of regions gives a `score` for each, and no `score_map`"));
             }
         }
         for name in &self.statistics {
@@ -203,6 +219,8 @@ pub enum Fill {
     Image,
     /// Optical flow `[N, T * 2, H, W]` of the clip's last T frames, each from the frame before it, in pixels: x, y of the first, ...
     Flow,
+    /// The same, but of each frame to the frame after it; the last frame of a video has the flow from the one before it, the first none.
+    FlowAhead,
     /// Pictures of the textures that the user names, `[N, C, H, W]`, preprocessed as images are, for [`Model::prepare`]; not there if
     /// the user names none. Training only.
     Texture,

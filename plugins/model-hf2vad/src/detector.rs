@@ -1,9 +1,9 @@
 //! The two networks together: graphs of the three training stages and of evaluation.
 
 use mimus_core::blocks::dropout::Dropout;
-use mimus_core::blocks::loss;
-use mimus_core::plugin::STATISTICS;
-use mimus_core::{Builder, Graph, Init, Phase, Result, ValueId, ValueType};
+use mimus_core::blocks::{loss, score};
+use mimus_core::plugin::EMPTY_SCORE;
+use mimus_core::{Builder, Graph, Phase, Result, ValueId, ValueType};
 
 use super::flow::{Autoencoder, FLOW};
 use super::frame::{Noise, Prediction, Predictor};
@@ -109,11 +109,15 @@ impl Detector {
             inspect(&mut b, &frames)?;
             scores.push(squared_error(&mut b, frames.prediction.frame, frames.target)?);
         }
-        let score = match scores[..] {
-            [score] => score,
-            _ => self.fused(&mut b, &scores)?,
-        };
-        b.output("score", score)?;
+        if let [score] = scores[..] {
+            b.output("score", score)?;
+            let empty = b.scalar(0.0)?;
+            b.output(EMPTY_SCORE, empty)?;
+        } else {
+            let errors = ERRORS.iter().zip(&scores).zip(self.score_weights);
+            let errors: Vec<_> = errors.map(|((name, error), weight)| (*name, *error, weight)).collect();
+            score::standardised(&mut b, &errors)?;
+        }
         Ok(b.finish())
     }
 
@@ -180,23 +184,6 @@ impl Detector {
     fn flow_terms(&self, b: &mut Builder, flows: &Flows) -> Result<Vec<Term>> {
         let error = loss::mse(b, flows.output, flows.given)?;
         Ok(vec![("flow", error, 1.0), ("entropy", flows.entropy, self.entropy_weight)])
-    }
-
-    /// `sum of weight * (error - mean) / std` with mean and deviation of the training samples' errors.
-    fn fused(&self, b: &mut Builder, errors: &[ValueId]) -> Result<ValueId> {
-        let mut total = b.scalar(0.0)?;
-        for ((name, error), weight) in ERRORS.iter().zip(errors).zip(self.score_weights) {
-            b.output(&format!("{STATISTICS}.{name}"), *error)?;
-            let standardised = b.scope(&format!("{STATISTICS}.{name}"), |b| {
-                let mean = b.buffer("mean", [], Init::ZEROS)?;
-                let std = b.buffer("std", [], Init::ONES)?;
-                let centred = b.sub(*error, mean)?;
-                b.div(centred, std)
-            })?;
-            let weighted = b.affine(standardised, weight, 0.0)?;
-            total = b.add(total, weighted)?;
-        }
-        Ok(total)
     }
 }
 

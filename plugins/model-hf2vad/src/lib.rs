@@ -94,8 +94,8 @@ impl Model for Hf2vad {
             inputs: Vec::new(),
             preprocessing: Preprocessing::uniform(Color::Bgr, 0.0, 1.0),
             taps: taps.map(|(_, name, help)| TapSpec { name: name.to_owned(), help: help.to_owned() }).collect(),
-            // The published code repeats a video's first frame in training and leaves the first frames out of the evaluation.
-            clip: Clip { frames: HISTORY + 1, stride: 1, score_frame: HISTORY, edge: Edge::Drop },
+            // The protocol leaves the first frames out of the evaluation.
+            clip: Clip { frames: HISTORY + 1, stride: 1, score_frame: HISTORY, edge: Edge::Repeat },
             pretrained: None,
             statistics: if both { detector::ERRORS.map(str::to_owned).to_vec() } else { Vec::new() },
             prepares: false,

@@ -2,11 +2,11 @@
 
 use mimus_core::blocks::convolution::Conv;
 use mimus_core::blocks::double::Style;
-use mimus_core::blocks::loss;
 use mimus_core::blocks::unet::Unet;
+use mimus_core::blocks::{loss, score};
 use mimus_core::plugin::{Clip, Color, Edge, Fill, InputSpec, ModelRequest, ModelSpec, Preprocessing, TapSpec};
 use mimus_core::train::{OptimizerSpec, Stage};
-use mimus_core::{Builder, Graph, Init, Phase, Result, ValueId, ValueType};
+use mimus_core::{Builder, Graph, Phase, Result, ValueId, ValueType};
 
 /// Patches are read by OpenCV, blue first.
 const COLOR: Color = Color::Bgr;
@@ -73,7 +73,7 @@ impl Detector {
             stages: vec![Stage::single(self.train()?, optimizer, 1e-3)],
             eval: self.eval()?,
             image_score: None,
-            inputs: vec![input("x", Fill::Image), input("flow", Fill::Flow)],
+            inputs: vec![input("x", Fill::Image), input("flow", Fill::FlowAhead)],
             preprocessing: Preprocessing::uniform(COLOR, 0.0, 1.0),
             taps: vec![tap(RAW, "patches"), tap(OF, "flows")],
             prepares: false,
@@ -166,26 +166,13 @@ impl Detector {
     fn eval(&self) -> Result<Graph> {
         let mut b = Builder::new("vec");
         let completed = self.forward(&mut b, Phase::Eval)?;
-        let mut score = None;
+        let mut errors = Vec::new();
         for ((Completed { output, target }, (name, ..)), weight) in completed.iter().zip([RAW, OF]).zip(self.weights) {
             let square = loss::squared_difference(&mut b, *output, *target)?;
-            let sum = b.sum(square, &[1, 2, 3])?;
-            let statistic = format!("statistics.{name}");
-            b.output(&statistic, sum)?;
+            errors.push((name, b.sum(square, &[1, 2, 3])?, weight));
             b.output(&format!("output.{name}"), *output)?;
-            let [mean, std] =
-                b.scope(&statistic, |b| Ok([b.buffer("mean", [], Init::ZEROS)?, b.buffer("std", [], Init::ONES)?]))?;
-            let centred = b.sub(sum, mean)?;
-            let standardised = b.div(centred, std)?;
-            let weighted = b.affine(standardised, weight, 0.0)?;
-            score = Some(match score {
-                None => weighted,
-                Some(sum) => b.add(sum, weighted)?,
-            });
         }
-        if let Some(score) = score {
-            b.output("score", score)?;
-        }
+        score::standardised(&mut b, &errors)?;
         Ok(b.finish())
     }
 }

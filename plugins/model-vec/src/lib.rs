@@ -1,9 +1,9 @@
 //! VEC: every patch and every flow of a short event is completed from the event's other patches, by a U-Net of its own (Yu et al.,
 //! "Cloze Test Helps: Effective Video Anomaly Detection via Learning to Complete Video Events", ACM MM 2020).
 //!
-//! An event is a clip of patches around one object, as a data set of objects gives it; whole frames work too. The score is the sum
-//! of the squared errors of patches and of flows, each standardised by its mean and deviation over the training samples. Flows are
-//! those from the frame before; the published ones lead to the frame behind.
+//! An event is a clip of one region, an object, which the host cuts from the frames. Flow leads from each frame to the one behind it, as
+//! published. The score is the sum of the squared errors of patches and of flows, each standardised by its mean and deviation over the
+//! training samples. A frame without objects scores like errors of zero; the published code gives it -1e5, which ranks the same.
 #![forbid(unsafe_code)]
 
 mod detector;

@@ -43,7 +43,7 @@ impl Feed<'_> {
             let value = match input.fill {
                 Fill::Noise if phase == Phase::Eval => filled(shape, |_| 0.0),
                 Fill::Noise => filled(shape, |_| stream.normal()),
-                Fill::Flow => filled(shape, |_| stream.range(-MOTION, MOTION)),
+                Fill::Flow | Fill::FlowAhead => filled(shape, |_| stream.range(-MOTION, MOTION)),
                 _ => picture(pixels, shape, &mut stream),
             };
             batch.insert(input.name.clone(), value?);
