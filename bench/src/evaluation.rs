@@ -142,6 +142,12 @@ impl Evaluation {
         COLUMNS.iter().filter_map(|column| Some((column.name, (column.of)(&self.numbers)?)))
     }
 
+    /// Samples that are ranked, each with its position and its score as the protocol made it.
+    pub(crate) fn ranked(&self) -> impl Iterator<Item = (usize, f64)> {
+        let Whole { scores, kept, .. } = &self.whole;
+        scores.iter().zip(kept).enumerate().filter(|(_, (_, kept))| **kept).map(|(sample, (score, _))| (sample, *score))
+    }
+
     /// The highest of all thresholds that give the best F1 of whole samples, and of pixels.
     pub(crate) fn f1max_thresholds(&self) -> (Metric, Option<Metric>) {
         let ranking = match &self.numbers.ranked {

@@ -2,10 +2,12 @@
 #![forbid(unsafe_code)]
 
 mod cell;
+mod chart;
 mod commands;
 mod comparison;
 mod config;
 mod cost;
+mod curves;
 mod deploy;
 mod draw;
 mod evaluation;
@@ -13,12 +15,14 @@ mod exported;
 mod facts;
 mod fault;
 mod files;
+mod floor;
 mod folder;
 mod images;
 mod keys;
 mod maps;
 mod material;
 mod native;
+mod page;
 mod parity;
 mod plan;
 mod plugins;
