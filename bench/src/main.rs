@@ -9,6 +9,7 @@ mod config;
 mod cost;
 mod curves;
 mod deploy;
+mod detections;
 mod draw;
 mod evaluation;
 mod exported;
