@@ -74,14 +74,6 @@ fn neighbours_before(at: usize, width: usize) -> impl Iterator<Item = usize> {
     .flatten()
 }
 
-/// The up to 8 pixels that touch a pixel at an edge or a corner.
-pub(super) fn neighbours(at: usize, [height, width]: [usize; 2]) -> impl Iterator<Item = usize> {
-    let after = height * width - 1 - at;
-    // Turned by half a circle, those behind a pixel are those before it.
-    let turned = move |other: usize| height * width - 1 - other;
-    neighbours_before(at, width).chain(neighbours_before(after, width).map(turned))
-}
-
 /// Disjoint sets of provisional labels (union-find); label 0 is none, a root is the smallest label of its set.
 #[derive(Debug)]
 pub(super) struct Forest {
@@ -171,17 +163,10 @@ mod tests {
     }
 
     #[test]
-    fn boxes_hold_their_regions_and_all_eight_neighbours_are_found() {
+    fn boxes_hold_their_regions() {
         let found = label(&["##..", "..#.", "....", "...#"]).boxes(4);
         let expected = [(0.0, 0.0, 2.0, 1.0), (3.0, 3.0, 3.0, 3.0)].map(|(x1, y1, x2, y2)| PixelBox { x1, y1, x2, y2 });
         assert_eq!(found, expected);
-        let sorted = |at| {
-            let mut all: Vec<usize> = neighbours(at, [3, 4]).collect();
-            all.sort_unstable();
-            all
-        };
-        assert_eq!(sorted(5), [0, 1, 2, 4, 6, 8, 9, 10]);
-        assert_eq!((sorted(0), sorted(7)), (vec![1, 4, 5], vec![2, 3, 6, 10, 11]));
     }
 
     #[test]

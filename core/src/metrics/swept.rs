@@ -4,18 +4,21 @@
 use serde::{Deserialize, Serialize};
 
 use super::ranking::not_a_number;
-use super::regions::{Forest, check_size, neighbours};
+use super::regions::{Forest, check_size};
 use super::tracks::area;
 use super::{Metric, PixelBox, Regions, TrackMetrics};
 use crate::error::Result;
 
 /// Most thresholds of a sweep.
 const MOST: usize = 256;
+/// One of so many pixels of a map, the highest, may be a threshold.
+const PART: usize = 8;
 
 /// The thresholds of a sweep over many maps, chosen by their scores alone: 256 of them, or all distinct scores if these are fewer.
 ///
 /// The false positives that count, up to one in a frame, come from the few highest scores, so that is where thresholds must be dense: of
-/// each map the scores at the ranks 1, 2, 3, 4, 6, 8, 12, 16, ... are gathered, and the thresholds are evenly spaced among all of these.
+/// each map the scores at the ranks 1, 2, 3, 4, 6, 8, 12, 16, ... are gathered, down to an eighth of its pixels (enough to find a region that
+/// fills the frame, since a tenth of overlap finds it), and the thresholds are evenly spaced among all of these.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Thresholds {
     /// Highest first, distinct.
@@ -32,6 +35,11 @@ impl Thresholds {
             return Err(not_a_number());
         }
         let mut sorted = map.to_vec();
+        let kept = sorted.len().div_ceil(PART);
+        if kept > 0 {
+            sorted.select_nth_unstable_by(kept - 1, |a, b| b.total_cmp(a));
+        }
+        sorted.truncate(kept);
         sorted.sort_unstable_by(|a, b| b.total_cmp(a));
         let ranks = (0..usize::BITS - 1).flat_map(|octave| {
             let rank = 1_usize << octave;
@@ -182,36 +190,52 @@ fn detect(
     mut visit: impl FnMut(usize, usize, &mut dyn Iterator<Item = PixelBox>),
 ) {
     let [height, width] = shape;
+    // A rim of one pixel that no region enters spares the question where a frame ends.
+    let row = width + 2;
     let mut entering: Vec<Vec<usize>> = vec![Vec::new(); thresholds.values.len() + 1];
-    map.iter().enumerate().for_each(|(at, score)| entering[thresholds.reached(*score)].push(at));
+    for (at, score) in map.iter().enumerate() {
+        entering[thresholds.reached(*score)].push((at / width + 1) * row + at % width + 1);
+    }
     let mut forest = Forest::default();
-    let mut labels = vec![0; map.len()];
+    let mut labels = vec![0; row * (height + 2)];
     // By label: left, top, right, bottom.
     let mut boxes: Vec<[usize; 4]> = vec![[0; 4]];
     let (mut roots, mut number): (Vec<usize>, usize) = (Vec::new(), 0);
     for (threshold, pixels) in entering.iter().take(thresholds.values.len()).enumerate() {
         for at in pixels.iter().copied() {
-            let (x, y) = (at % width, at / width);
-            let mut own = forest.plant();
-            labels[at] = own;
-            boxes.push([x, y, x, y]);
-            roots.push(own);
-            number += 1;
-            for neighbour in neighbours(at, [height, width]).filter(|neighbour| labels[*neighbour] != 0) {
-                let other = forest.root(labels[neighbour]);
-                if other != own {
+            let (x, y) = (at % row - 1, at / row - 1);
+            let (above, below) = (at - row, at + row);
+            let (mut own, mut seen) = (0, 0);
+            for neighbour in [above - 1, above, above + 1, at - 1, at + 1, below - 1, below, below + 1] {
+                let label = labels[neighbour];
+                if label == 0 || label == seen {
+                    continue;
+                }
+                seen = label;
+                let other = forest.root(label);
+                if own == 0 {
+                    own = other;
+                } else if other != own {
                     let ([a, b, c, d], [e, f, g, h]) = (boxes[own], boxes[other]);
                     own = forest.join(own, other);
                     boxes[own] = [a.min(e), b.min(f), c.max(g), d.max(h)];
                     number -= 1;
                 }
             }
+            if own == 0 {
+                own = forest.plant();
+                boxes.push([x, y, x, y]);
+                roots.push(own);
+                number += 1;
+            }
+            labels[at] = own;
+            let [a, b, c, d] = boxes[own];
+            boxes[own] = [a.min(x), b.min(y), c.max(x), d.max(y)];
         }
         if wanted {
             roots.retain(|label| forest.root(*label) == *label);
             visit(threshold, number, &mut roots.iter().map(|root| place(boxes[*root])));
         } else {
-            roots.clear();
             visit(threshold, number, &mut std::iter::empty());
         }
     }
@@ -311,7 +335,7 @@ mod tests {
         melting.0[2000..7000].fill(1.0);
         melting.0[1000..2000].fill(1.0);
         let video = swept(&[melting]);
-        assert_eq!(video.counts, [[0, 1, 1], [0, 1, 1], [1, 0, 0], [1, 0, 0]]);
+        assert_eq!(video.counts, [[0, 1, 1], [0, 1, 1], [1, 0, 0]]);
         assert_eq!(TrackMetrics::swept(&[&video]).rbdc, Metric::Value(1.0));
     }
 
@@ -333,7 +357,7 @@ mod tests {
     fn thresholds_are_few_and_reach_from_the_highest_score_down() {
         let map: Vec<f32> = (0..100_000).map(|i| (i as f32 * 0.37).sin()).collect();
         let candidates = Thresholds::candidates(&map).unwrap();
-        assert_eq!(candidates.len(), 17 + 16, "powers of two up to 65536, and three halves of all but the first");
+        assert_eq!(candidates.len(), 14 + 13, "powers of two up to 8192, and three halves of all but the first");
         let many = Thresholds::of(map.clone());
         assert!(many.values.len() == MOST && many.values.is_sorted_by(|a, b| a > b));
         let most = map.iter().copied().fold(f32::MIN, f32::max);
