@@ -116,17 +116,27 @@ impl<'a> Workshop<'a> {
 
     /// Units of work for the progress: images that training sees.
     pub(crate) fn work(plan: &Plan, group: usize, variant: &Variant) -> u64 {
-        let factor = if matches!(variant.recipe, Recipe::BaselineTwice) { 2 } else { 1 };
+        let factor = match variant.recipe {
+            Recipe::BaselineTwice => 2,
+            Recipe::MotionFloor => 0,
+            _ => 1,
+        };
         (plan.data.index().groups[group].train.len() * plan.config.train.epochs * factor) as u64
+    }
+
+    /// What tells the data of a group, as the model sees them, from others.
+    fn data_key(&self) -> impl Serialize + '_ {
+        let plan = self.plan;
+        (&plan.dataset, &plan.data.index().fingerprint, &self.data().name, &plan.config.input)
     }
 
     /// Hash of all that the trained variables depend on.
     fn training_key(&self, variant: &Variant, seed: u64) -> Result<String> {
         let (plan, config) = (self.plan, &self.plan.config);
-        let data = (&plan.dataset, &plan.data.index().fingerprint, &self.data().name, &config.input);
+        let data = self.data_key();
         let training = (&config.train, self.epochs(variant), seed);
         let boosted = match &variant.recipe {
-            Recipe::Baseline | Recipe::BaselineTwice => None,
+            Recipe::Baseline | Recipe::BaselineTwice | Recipe::MotionFloor => None,
             Recipe::Boosted(boosted) => {
                 let how = &config.boost;
                 let student = &plan.models[self.model].student;
@@ -165,8 +175,12 @@ impl<'a> Workshop<'a> {
             Recipe::Boosted(boosted) => Some((boosted.lambda, self.plan.config.boost.normalize)),
             _ => None,
         };
-        let backend = self.plan.backend_key(&self.stages(variant).eval)?;
-        let key = key(&(self.training_key(variant, seed)?, backend, lambda))?;
+        let key = if variant.recipe.is_trained() {
+            let backend = self.plan.backend_key(&self.stages(variant).eval)?;
+            key(&(self.training_key(variant, seed)?, backend, lambda))?
+        } else {
+            key(&(&self.plan.program, self.data_key(), &self.spec().clip))?
+        };
         Ok(self.folder.path("cells").join(self.name(&variant.name, seed, &key)))
     }
 
@@ -301,7 +315,7 @@ impl<'a> Workshop<'a> {
     }
 
     /// The scores come last: where they are, the cell is finished.
-    fn keep(&self, variant: &Variant, seed: u64, scores: &Scores) -> Result<()> {
+    pub(crate) fn keep(&self, variant: &Variant, seed: u64, scores: &Scores) -> Result<()> {
         let folder = self.scored(variant, seed)?;
         let mut tensors = scores.calibration.clone();
         for (name, list) in [(SCORE, &scores.scores), (NORMAL, &scores.normal)] {

@@ -36,6 +36,9 @@ pub(crate) struct Row {
     pub(crate) undefined: Option<String>,
     /// To the baseline over the seeds that both finished.
     pub(crate) difference: Option<Difference>,
+    /// To the motion floor, where the run has one; the floor itself is compared with nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) over_floor: Option<Difference>,
     /// Mean over seeds of the measured costs.
     pub(crate) train_seconds: f64,
     pub(crate) score_ms: f64,
@@ -47,7 +50,12 @@ pub(crate) struct Row {
 struct Entry {
     rows: Vec<Row>,
     resampled: Option<Vec<Differences>>,
+    /// Those to the motion floor.
+    over_floor: Option<Vec<Differences>>,
 }
+
+/// What a variant is compared with, seed by seed, and the variant itself.
+type Pairs<'a> = Vec<(&'a Evaluation, &'a Evaluation)>;
 
 /// All rows, by model, group, variant and metric.
 pub(crate) fn rows(plan: &Plan, cells: &[Cell]) -> Result<Vec<Row>> {
@@ -92,16 +100,8 @@ fn entry(plan: &Plan, cells: &[Cell], place: [usize; 3]) -> Result<Option<Entry>
     if own.is_empty() {
         return Ok(None);
     }
-    let baseline = judged(cells, [model, group, 0]);
-    let find = |seed: u64| baseline.iter().find(|(other, _)| *other == seed).map(|(_, judged)| &judged.evaluation);
-    let pairs: Vec<(&Evaluation, &Evaluation)> = match variant {
-        0 => Vec::new(),
-        _ => own.iter().filter_map(|(seed, judged)| Some((find(*seed)?, &judged.evaluation))).collect(),
-    };
-    let resampled = match pairs.as_slice() {
-        [] => None,
-        pairs => Some(resampled(plan, pairs)?),
-    };
+    let [pairs, floor_pairs] = references(plan, cells, place, &own);
+    let [resampled, over_floor] = [resampled(plan, &pairs)?, resampled(plan, &floor_pairs)?];
     let costs = own.iter().map(|(_, judged)| judged.cost);
     let mean = |cost: fn(&crate::cost::Cost) -> f64| costs.clone().map(|c| cost(&c)).sum::<f64>() / own.len() as f64;
     let peak = costs.clone().map(|cost| cost.peak_mib).try_fold(0.0_f64, |most, peak| Some(most.max(peak?)));
@@ -118,9 +118,11 @@ fn entry(plan: &Plan, cells: &[Cell], place: [usize; 3]) -> Result<Option<Entry>
             None => mean_std(&values).map_or((None, None), |(mean, std)| (Some(mean), std)),
             Some(_) => (None, None),
         };
-        let exact = |(a, b): &(&Evaluation, &Evaluation)| Some(nth(b, i).value()? - nth(a, i).value()?);
-        let exact: Option<Vec<f64>> = pairs.iter().map(exact).collect();
-        let exact = exact.and_then(|values| mean_std(&values)).map(|(mean, _)| mean);
+        let compared = |pairs: &Pairs<'_>, resampled: &Option<Vec<Differences>>| {
+            let exact = |(a, b): &(&Evaluation, &Evaluation)| Some(nth(b, i).value()? - nth(a, i).value()?);
+            let exact: Vec<f64> = pairs.iter().map(exact).collect::<Option<_>>()?;
+            difference(plan, mean_std(&exact)?.0, resampled.as_ref()?, i)
+        };
         Row {
             model: plan.models[model].label.clone(),
             group: plan.data.index().groups[group].name.clone(),
@@ -132,7 +134,8 @@ fn entry(plan: &Plan, cells: &[Cell], place: [usize; 3]) -> Result<Option<Entry>
             by_seed,
             seeds: own.len(),
             undefined,
-            difference: exact.zip(resampled.as_ref()).and_then(|(exact, all)| difference(plan, exact, all, i)),
+            difference: compared(&pairs, &resampled),
+            over_floor: compared(&floor_pairs, &over_floor),
             train_seconds: mean(|cost| cost.train_seconds),
             score_ms: mean(|cost| cost.score_ms),
             peak_mib: peak,
@@ -141,17 +144,41 @@ fn entry(plan: &Plan, cells: &[Cell], place: [usize; 3]) -> Result<Option<Entry>
     let names: Vec<&'static str> =
         own.first().map(|(_, judged)| judged.evaluation.metrics().map(|(name, _)| name).collect()).unwrap_or_default();
     let rows = names.into_iter().enumerate().map(row).collect();
-    Ok(Some(Entry { rows, resampled }))
+    Ok(Some(Entry { rows, resampled, over_floor }))
 }
 
-fn resampled(plan: &Plan, pairs: &[(&Evaluation, &Evaluation)]) -> Result<Vec<Differences>> {
-    let strata = pairs.first().map(|(baseline, _)| baseline.strata()).unwrap_or_default();
-    let design = Design { seeds: pairs.len(), strata, resamples: plan.config.eval.resamples };
-    resample(design, |seed, images| {
-        let (baseline, variant) = pairs[seed];
-        let pairs = baseline.resampled(images)?.into_iter().zip(variant.resampled(images)?);
+/// A variant beside the baseline of each of its seeds, and beside the motion floor, which knows no seeds. Both are empty for the floor, the
+/// first for the baseline.
+fn references<'a>(
+    plan: &Plan,
+    cells: &'a [Cell],
+    [model, group, variant]: [usize; 3],
+    own: &[(u64, &'a Judged)],
+) -> [Pairs<'a>; 2] {
+    let floor = plan.motion_floor();
+    if floor == Some(variant) {
+        return [Vec::new(), Vec::new()];
+    }
+    let baseline = if variant == 0 { Vec::new() } else { judged(cells, [model, group, 0]) };
+    let find = |seed: u64| baseline.iter().find(|(other, _)| *other == seed).map(|(_, judged)| &judged.evaluation);
+    let floor =
+        floor.and_then(|floor| judged(cells, [model, group, floor]).first().map(|(_, floor)| &floor.evaluation));
+    let pairs = |reference: &dyn Fn(u64) -> Option<&'a Evaluation>| {
+        own.iter().filter_map(|(seed, judged)| Some((reference(*seed)?, &judged.evaluation))).collect()
+    };
+    [pairs(&find), pairs(&|_| floor)]
+}
+
+/// `None` where there is nothing to compare.
+fn resampled(plan: &Plan, pairs: &Pairs<'_>) -> Result<Option<Vec<Differences>>> {
+    let Some((first, _)) = pairs.first() else { return Ok(None) };
+    let design = Design { seeds: pairs.len(), strata: first.strata(), resamples: plan.config.eval.resamples };
+    let differences = resample(design, |seed, images| {
+        let (reference, variant) = pairs[seed];
+        let pairs = reference.resampled(images)?.into_iter().zip(variant.resampled(images)?);
         Ok(pairs.map(|(a, b)| a.zip(b).map(|(a, b)| b - a)).collect())
-    })
+    });
+    differences.map(Some)
 }
 
 fn difference(plan: &Plan, exact: f64, resampled: &[Differences], column: usize) -> Option<Difference> {
@@ -171,9 +198,11 @@ fn over_groups(plan: &Plan, entries: &[&Entry]) -> Vec<Row> {
         let by_seed = seeds_of_all(&of_column);
         let values: Vec<f64> = by_seed.values().copied().collect();
         let missing = of_column.iter().filter(|row| row.mean.is_none()).count();
-        let exact = mean(|row| row.difference.map(|difference| difference.mean));
-        let all: Option<Vec<&Vec<Differences>>> = entries.iter().map(|entry| entry.resampled.as_ref()).collect();
-        let averaged = all.map(|all| average(&all, i));
+        let compared = |of: fn(&Row) -> Option<Difference>, resampled: fn(&Entry) -> Option<&Vec<Differences>>| {
+            let exact = of_column.iter().map(|row| of(row).map(|difference| difference.mean)).sum::<Option<f64>>()?;
+            let all: Vec<&Vec<Differences>> = entries.iter().map(|entry| resampled(entry)).collect::<Option<_>>()?;
+            interval(exact / n, &average(&all, i), plan.config.eval.confidence)
+        };
         Some(Row {
             group: ALL_GROUPS.to_owned(),
             mean: mean(|row| row.mean),
@@ -181,7 +210,8 @@ fn over_groups(plan: &Plan, entries: &[&Entry]) -> Vec<Row> {
             by_seed,
             seeds: of_column.iter().map(|row| row.seeds).min().unwrap_or(0),
             undefined: (missing > 0).then(|| format!("undefined in {missing} of {} groups", entries.len())),
-            difference: exact.zip(averaged).and_then(|(exact, all)| interval(exact, &all, plan.config.eval.confidence)),
+            difference: compared(|row| row.difference, |entry| entry.resampled.as_ref()),
+            over_floor: compared(|row| row.over_floor, |entry| entry.over_floor.as_ref()),
             train_seconds: of_column.iter().map(|row| row.train_seconds).sum::<f64>() / n,
             score_ms: of_column.iter().map(|row| row.score_ms).sum::<f64>() / n,
             peak_mib: of_column.iter().map(|row| row.peak_mib).try_fold(0.0_f64, |most, peak| Some(most.max(peak?))),

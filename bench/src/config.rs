@@ -269,6 +269,8 @@ pub(crate) struct Eval {
     /// What becomes of the scores of a video's frames before they are ranked.
     #[serde(deserialize_with = "protocol")]
     pub(crate) protocol: ProtocolKey,
+    /// Whether videos have a row of what motion alone reaches.
+    pub(crate) motion_floor: bool,
     /// Resamples of the paired bootstrap.
     pub(crate) resamples: usize,
     pub(crate) confidence: f64,
@@ -313,6 +315,7 @@ impl Default for Eval {
         Self {
             aupro_limit: 0.3,
             protocol: ProtocolKey::Named("clean".to_owned()),
+            motion_floor: true,
             resamples: 1000,
             confidence: 0.95,
             maps: false,

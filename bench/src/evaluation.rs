@@ -1,7 +1,8 @@
 //! How well a cell separates normal from anomalous: every metric once exactly, and counted so that it can be resampled.
 
 use mimus_core::metrics::{
-    BinnedImage, FrameMetrics, Metric, MissingClass, PixelBins, PixelMetrics, PixelScores, Ranking,
+    BinnedImage, FrameMetrics, Metric, MissingClass, PixelBins, PixelMetrics, PixelScores, Ranking, SweptVideo,
+    TrackMetrics,
 };
 use mimus_core::plugin::{Group, SampleInfo};
 use mimus_core::{Context, Result};
@@ -9,6 +10,7 @@ use rayon::prelude::*;
 
 use crate::cell::Scores;
 use crate::config::Eval;
+use crate::detections;
 use crate::images::resize_map;
 use crate::samples::{Samples, videos};
 use crate::statistics::{Differences, Stratum};
@@ -24,6 +26,8 @@ pub(crate) struct Evaluation {
     whole: Whole,
     numbers: Numbers,
     binned: Option<(PixelBins, Vec<BinnedImage>)>,
+    /// What maps detect in each video, where there are masks.
+    swept: Option<Vec<SweptVideo>>,
     limit: f64,
     strata: Vec<Stratum>,
 }
@@ -45,6 +49,8 @@ struct Numbers {
     ranked: Ranked,
     /// Why there are none, if there are none.
     pixel: Result<PixelMetrics, String>,
+    /// Of videos; why there are none, if there are none.
+    tracks: Option<Result<TrackMetrics, String>>,
 }
 
 /// Whole samples against each other.
@@ -74,6 +80,13 @@ impl Numbers {
         }
     }
 
+    fn tracks(&self, of: fn(&TrackMetrics) -> &Metric) -> Option<Metric> {
+        Some(match self.tracks.as_ref()? {
+            Ok(tracks) => of(tracks).clone(),
+            Err(reason) => Metric::Undefined(reason.clone()),
+        })
+    }
+
     fn pixel(&self, of: fn(&PixelMetrics) -> &Metric) -> Option<Metric> {
         Some(match &self.pixel {
             Ok(pixel) => of(pixel).clone(),
@@ -83,7 +96,7 @@ impl Numbers {
 }
 
 /// All metrics that are compared.
-pub(crate) const COLUMNS: [Column; 10] = [
+pub(crate) const COLUMNS: [Column; 12] = [
     Column { name: "image AUROC", of: |n| Some(n.image()?.auroc.clone()) },
     Column { name: "image AP", of: |n| Some(n.image()?.ap.clone()) },
     Column { name: "image F1max", of: |n| Some(n.image()?.f1max.clone()) },
@@ -94,6 +107,8 @@ pub(crate) const COLUMNS: [Column; 10] = [
     Column { name: "pixel AP", of: |n| n.pixel(|p| &p.ranking.ap) },
     Column { name: "pixel F1max", of: |n| n.pixel(|p| &p.ranking.f1max) },
     Column { name: "AUPRO", of: |n| n.pixel(|p| &p.aupro) },
+    Column { name: "RBDC", of: |n| n.tracks(|t| &t.rbdc) },
+    Column { name: "TBDC", of: |n| n.tracks(|t| &t.tbdc) },
 ];
 
 impl Evaluation {
@@ -131,15 +146,32 @@ impl Evaluation {
                 (Ok(metrics), Some(binned))
             }
         };
+        let swept = match (&videos, &scores.maps) {
+            (Some(videos), Some(maps)) if group.has_masks => {
+                let (values, from) = (maps.as_f32()?, [maps.shape()[1], maps.shape()[2]]);
+                Some(detections::sweep(samples, videos, |i| Ok(enlarged(values, from, samples, i)))?)
+            }
+            _ => None,
+        };
+        let tracks = videos.as_ref().map(|_| match (&swept, &pixel) {
+            (Some(swept), _) => Ok(TrackMetrics::swept(&swept.iter().collect::<Vec<_>>())),
+            (None, pixel) => Err(pixel.as_ref().err().cloned().unwrap_or_default()),
+        });
         let whole = Whole { labels, scores: raw, kept, videos, missing: protocol.missing };
         let all: Vec<usize> = (0..samples.len()).collect();
-        let numbers = Numbers { ranked: whole.ranked(&all)?, pixel };
-        Ok(Self { whole, numbers, binned, limit: eval.aupro_limit, strata: strata(&infos)? })
+        let numbers = Numbers { ranked: whole.ranked(&all)?, pixel, tracks };
+        Ok(Self { whole, numbers, binned, swept, limit: eval.aupro_limit, strata: strata(&infos)? })
     }
 
     /// The columns that there are for this kind of data, with the exact values.
     pub(crate) fn metrics(&self) -> impl Iterator<Item = (&'static str, Metric)> {
         COLUMNS.iter().filter_map(|column| Some((column.name, (column.of)(&self.numbers)?)))
+    }
+
+    /// Samples that are ranked, each with its position and its score as the protocol made it.
+    pub(crate) fn ranked(&self) -> impl Iterator<Item = (usize, f64)> {
+        let Whole { scores, kept, .. } = &self.whole;
+        scores.iter().zip(kept).enumerate().filter(|(_, (_, kept))| **kept).map(|(sample, (score, _))| (sample, *score))
     }
 
     /// The highest of all thresholds that give the best F1 of whole samples, and of pixels.
@@ -169,7 +201,14 @@ impl Evaluation {
             Some(pixel) => Ok(pixel),
             None => Err(String::new()),
         };
-        let numbers = Numbers { ranked: self.whole.ranked(drawn)?, pixel };
+        let tracks = self.whole.videos.as_ref().map(|numbers| match &self.swept {
+            Some(swept) => {
+                let number = |video: &[usize]| video.first().and_then(|sample| swept.get(numbers[*sample]));
+                Ok(TrackMetrics::swept(&drawn.chunk_by(same_video(numbers)).filter_map(number).collect::<Vec<_>>()))
+            }
+            None => Err(String::new()),
+        });
+        let numbers = Numbers { ranked: self.whole.ranked(drawn)?, pixel, tracks };
         Ok(COLUMNS.iter().filter_map(|column| Some((column.of)(&numbers)?.value())).collect())
     }
 }
@@ -181,16 +220,19 @@ impl Whole {
         let Some(videos) = &self.videos else {
             return Ok(Ranked::Images(Ranking::of("image", &scores(drawn), &labels(drawn))?));
         };
-        // The same video drawn twice in a row is two videos.
-        let same = |a: &usize, b: &usize| videos[*a] == videos[*b] && *b == *a + 1;
         let one = |video: &[usize]| {
             let kept: Vec<usize> = video.iter().copied().filter(|i| self.kept[*i]).collect();
             (scores(&kept), labels(&kept))
         };
-        let drawn: Vec<(Vec<f64>, Vec<bool>)> = drawn.chunk_by(same).map(one).collect();
+        let drawn: Vec<(Vec<f64>, Vec<bool>)> = drawn.chunk_by(same_video(videos)).map(one).collect();
         let drawn: Vec<(&[f64], &[bool])> = drawn.iter().map(|(s, l)| (s.as_slice(), l.as_slice())).collect();
         Ok(Ranked::Frames(FrameMetrics::of(&drawn, self.missing)?))
     }
+}
+
+/// Whether two samples, drawn one after the other, are neighbours in one video: the same video drawn twice in a row is two videos.
+fn same_video(videos: &[usize]) -> impl Fn(&usize, &usize) -> bool + '_ {
+    |a, b| videos[*a] == videos[*b] && *b == *a + 1
 }
 
 fn strata(infos: &[&SampleInfo]) -> Result<Vec<Stratum>> {
@@ -203,11 +245,16 @@ fn strata(infos: &[&SampleInfo]) -> Result<Vec<Stratum>> {
     Ok(vec![without, with])
 }
 
+/// A sample's map at the size of its frame.
+fn enlarged(maps: &[f32], from: [usize; 2], samples: &Samples, i: usize) -> Vec<f32> {
+    resize_map(&maps[i * from[0] * from[1]..][..from[0] * from[1]], from, samples.frame(i).size)
+}
+
 type Binned = (PixelBins, Vec<BinnedImage>);
 
 fn pixels(maps: &[f32], extents: &[usize], samples: &Samples, limit: f64) -> Result<(PixelMetrics, Binned)> {
     let from = [extents[0], extents[1]];
-    let map = |i: usize| resize_map(&maps[i * from[0] * from[1]..][..from[0] * from[1]], from, samples.frame(i).size);
+    let map = |i: usize| enlarged(maps, from, samples, i);
     let mut scores = PixelScores::new();
     let order: Vec<usize> = (0..samples.len()).collect();
     for chunk in order.chunks(CHUNK) {

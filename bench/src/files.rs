@@ -4,7 +4,7 @@ use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use mimus_core::{Error, Result};
+use mimus_core::{Error, ErrorKind, Result};
 use sha2::{Digest, Sha256};
 
 /// What the names of unfinished files begin with.
@@ -21,6 +21,15 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error))?;
     Ok(())
+}
+
+/// Writes a picture as PNG.
+pub(crate) fn write_png(path: &Path, image: &image::RgbImage) -> Result<()> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    image
+        .write_to(&mut bytes, image::ImageFormat::Png)
+        .map_err(|error| Error::new(ErrorKind::Io, error.to_string()).with("file", path.display()))?;
+    write(path, &bytes.into_inner())
 }
 
 /// A lock that is held as long as the result lives; `None` if another process holds it.

@@ -48,19 +48,33 @@ pub(crate) fn picture(
 }
 
 fn prepare(pixels: &Pixels, preprocessing: &Preprocessing, [height, width]: [usize; 2]) -> Result<Vec<f32>> {
-    if pixels.bytes.len() != pixels.height * pixels.width * pixels.channels || !matches!(pixels.channels, 1 | 3) {
-        return Err(Error::data("the data set gave a picture whose bytes do not fit its extents"));
-    }
+    check(pixels)?;
     let channels = preprocessing.color.channels();
     let mut values = Vec::with_capacity(channels * height * width);
     for channel in 0..channels {
-        let plane: Vec<f32> =
-            pixels.bytes.chunks_exact(pixels.channels).map(|p| value(p, preprocessing.color, channel)).collect();
+        let plane = plane(pixels, preprocessing.color, channel);
         let resized = shrink(&plane, [pixels.height, pixels.width], [height, width]);
         let (mean, std) = (preprocessing.mean[channel], preprocessing.std[channel]);
         values.extend(resized.iter().map(|v| ((f64::from(*v) / 255.0 - mean) / std) as f32));
     }
     Ok(values)
+}
+
+fn check(pixels: &Pixels) -> Result<()> {
+    if pixels.bytes.len() != pixels.height * pixels.width * pixels.channels || !matches!(pixels.channels, 1 | 3) {
+        return Err(Error::data("the data set gave a picture whose bytes do not fit its extents"));
+    }
+    Ok(())
+}
+
+fn plane(pixels: &Pixels, color: Color, channel: usize) -> Vec<f32> {
+    pixels.bytes.chunks_exact(pixels.channels).map(|p| value(p, color, channel)).collect()
+}
+
+/// Gray levels from 0 to 255 of a picture at its own size.
+pub(crate) fn gray(pixels: &Pixels) -> Result<Vec<f32>> {
+    check(pixels)?;
+    Ok(plane(pixels, Color::Gray, 0))
 }
 
 /// ITU-R 601 weights from colour to gray; gray is repeated.

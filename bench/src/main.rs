@@ -2,23 +2,28 @@
 #![forbid(unsafe_code)]
 
 mod cell;
+mod chart;
 mod commands;
 mod comparison;
 mod config;
 mod cost;
+mod curves;
 mod deploy;
+mod detections;
 mod draw;
 mod evaluation;
 mod exported;
 mod facts;
 mod fault;
 mod files;
+mod floor;
 mod folder;
 mod images;
 mod keys;
 mod maps;
 mod material;
 mod native;
+mod page;
 mod parity;
 mod plan;
 mod plugins;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use image::{Rgb, RgbImage};
 use mimus_core::plugin::{Pixels, Split};
-use mimus_core::{Context, Error, ErrorKind, Result};
+use mimus_core::{Error, ErrorKind, Result};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tiff::encoder::{TiffEncoder, colortype::Gray32Float};
@@ -106,12 +106,7 @@ pub(crate) fn write_overlay(
             Rgb([mix(0), mix(1), mix(2)])
         };
     }
-    let mut bytes = Cursor::new(Vec::new());
-    drawn
-        .write_to(&mut bytes, image::ImageFormat::Png)
-        .map_err(|error| Error::new(ErrorKind::Io, error.to_string()))
-        .context("file", path.display())?;
-    files::write(path, &bytes.into_inner())
+    files::write_png(path, &drawn)
 }
 
 fn color(share: f32) -> [f32; 3] {

@@ -42,6 +42,8 @@ pub(crate) enum Recipe {
     BaselineTwice,
     /// The model boosted.
     Boosted(Box<Boosted>),
+    /// Nothing: what motion alone reaches on the same frames. The last of a plan's variants, where there is one.
+    MotionFloor,
 }
 
 #[derive(Clone)]
@@ -78,6 +80,9 @@ const NO_HEAD: &str = "none";
 /// Name of the comparison's first row.
 pub(crate) const BASELINE: &str = "baseline";
 
+/// Name of the comparison's last row, where the data are videos.
+const MOTION_FLOOR: &str = "motion floor";
+
 /// Everything of a run but its data.
 pub(crate) struct Lineup {
     pub(crate) config: Config,
@@ -106,15 +111,24 @@ impl std::ops::Deref for Plan {
 }
 
 impl Plan {
-    /// Opens the data set.
-    pub(crate) fn new(lineup: Lineup) -> Result<Self> {
+    /// Opens the data set; where it holds videos, the motion floor joins the variants.
+    pub(crate) fn new(mut lineup: Lineup) -> Result<Self> {
         let table = &lineup.config.dataset;
         let source = &lineup.dataset;
         let data = source.component.open(table.root.as_deref(), &source.options)?;
         if data.index().groups.is_empty() {
             return Err(mimus_core::Error::data("the data set has no groups").with("dataset", &table.plugin));
         }
+        let mut tests = data.index().groups.iter().flat_map(|group| &group.test);
+        if lineup.config.eval.motion_floor && tests.any(|info| info.frame.is_some()) {
+            lineup.variants.push(Variant { name: MOTION_FLOOR.to_owned(), recipe: Recipe::MotionFloor });
+        }
         Ok(Self { lineup, data })
+    }
+
+    /// The position of the motion floor among the variants.
+    pub(crate) fn motion_floor(&self) -> Option<usize> {
+        self.variants.iter().position(|variant| !variant.recipe.is_trained())
     }
 }
 
@@ -185,7 +199,10 @@ impl Lineup {
 
     /// The backends of a model's variant.
     pub(crate) fn stages(&self, model: usize, recipe: &Recipe) -> Stages {
-        Stages::of(&self.config, model, recipe.is_boosted())
+        match recipe {
+            Recipe::MotionFloor => Stages::none(),
+            _ => Stages::of(&self.config, model, recipe.is_boosted()),
+        }
     }
 
     /// A session of one of the run's backends.
@@ -220,6 +237,11 @@ pub(crate) fn position<'a>(what: &str, wanted: Option<&str>, known: impl Iterato
 impl Recipe {
     pub(crate) fn is_boosted(&self) -> bool {
         matches!(self, Self::Boosted(_))
+    }
+
+    /// Whether there is a network behind it; the seed matters only then.
+    pub(crate) fn is_trained(&self) -> bool {
+        !matches!(self, Self::MotionFloor)
     }
 
     /// Training and evaluation program; the plugins are asked for the shapes that the taps have.

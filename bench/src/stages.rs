@@ -17,6 +17,11 @@ pub(crate) struct Stages {
 }
 
 impl Stages {
+    /// Those of what no backend computes.
+    pub(crate) fn none() -> Self {
+        Self { train: "none".to_owned(), eval: "none".to_owned() }
+    }
+
     /// Those of a model's baselines, or of its boosted variants; what is said nearest to the cell counts.
     pub(crate) fn of(config: &Config, model: usize, boosted: bool) -> Self {
         let run = &config.run;

@@ -8,6 +8,7 @@ use mimus_core::{Context, Error, ErrorKind, Result};
 use crate::cell::{Scores, Workshop};
 use crate::cost::{self, Cost};
 use crate::evaluation::Evaluation;
+use crate::floor;
 use crate::folder::Folder;
 use crate::maps;
 use crate::material::Material;
@@ -89,13 +90,20 @@ impl<'a> Sweep<'a> {
         }
         let material = contained(|| Material::load(self.plan, group, shop.spec()))?;
         for seed in self.plan.config.run.seeds.clone() {
-            for (variant, planned) in self.plan.variants.iter().enumerate() {
+            for (variant, planned) in self.cells_of(seed) {
                 let outcome = self.cell(&shop, &material, planned, seed);
                 self.tell(&shop, planned, seed, &outcome);
                 self.cells.push(Cell { model, group, variant, seed, outcome });
             }
         }
         Ok(())
+    }
+
+    /// What is computed with a seed, by position in the plan: without a training all seeds are alike, so the first has it.
+    fn cells_of(&self, seed: u64) -> impl Iterator<Item = (usize, &'a Variant)> + use<'a> {
+        let first = self.plan.config.run.seeds.first() == Some(&seed);
+        let plan: &'a Plan = self.plan;
+        plan.variants.iter().enumerate().filter(move |(_, variant)| first || variant.recipe.is_trained())
     }
 
     fn cell(&mut self, shop: &Workshop<'_>, material: &Material, variant: &Variant, seed: u64) -> Result<Outcome> {
@@ -109,6 +117,14 @@ impl<'a> Sweep<'a> {
             if work != Work::Train
                 && let Some(scores) = shop.finished(variant, seed)?
             {
+                return judge(plan, shop, material, variant, seed, scores);
+            }
+            if !variant.recipe.is_trained() {
+                if work == Work::Train {
+                    return Ok(Outcome::Trained);
+                }
+                let scores = floor::scores(shop, &material.test)?;
+                shop.keep(variant, seed, &scores)?;
                 return judge(plan, shop, material, variant, seed, scores);
             }
             if work == Work::Judge && !shop.is_trained(variant, seed)? {
@@ -146,7 +162,7 @@ impl<'a> Sweep<'a> {
         let (plan, name) = (self.plan, &self.plan.data.index().groups[group].name);
         self.progress.line(&format!("{} on {name}: FAILED: {error}", plan.models[model].label));
         for seed in &plan.config.run.seeds {
-            for (variant, planned) in plan.variants.iter().enumerate() {
+            for (variant, planned) in self.cells_of(*seed) {
                 self.progress.skip(Workshop::work(plan, group, planned));
                 self.cells.push(Cell { model, group, variant, seed: *seed, outcome: Err(error.clone()) });
             }

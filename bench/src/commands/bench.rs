@@ -8,7 +8,7 @@ use mimus_core::Result;
 use super::Source;
 use crate::folder::Folder;
 use crate::plugins::Places;
-use crate::sweep::{Sweep, Work};
+use crate::sweep::{Cell, Sweep, Work};
 use crate::{comparison, exit_code, print, report};
 
 #[derive(Debug, Args)]
@@ -32,7 +32,8 @@ impl Bench {
         let folder = Folder::open(&plan.config)?;
         let cells = Sweep::new(&plan, &folder, work).run();
         let failures = report::failures(&plan, &cells);
-        if failures.len() == cells.len() {
+        let useless = |cell: &Cell| cell.outcome.is_err() || !plan.variants[cell.variant].recipe.is_trained();
+        if cells.iter().all(useless) {
             // Nothing to compare: the cells' errors stand above, and results of an earlier run are not overwritten.
             return Ok(failures.first().map_or(ExitCode::SUCCESS, |failure| exit_code(failure.kind())));
         }

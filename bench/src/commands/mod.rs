@@ -128,8 +128,9 @@ impl Choice {
         let seeds: Vec<String> = plan.config.run.seeds.iter().map(u64::to_string).collect();
         let seed = position("seed", self.seed.map(|s| s.to_string()).as_deref(), seeds.iter().map(String::as_str))?;
         let groups = plan.data.index().groups.iter().map(|group| group.name.as_str());
+        let variants = plan.variants.iter().filter(|v| v.recipe.is_trained()).map(|v| v.name.as_str());
         Ok(Cell {
-            variant: position("variant", Some(&self.variant), plan.variants.iter().map(|v| v.name.as_str()))?,
+            variant: position("variant", Some(&self.variant), variants)?,
             seed: plan.config.run.seeds[seed],
             group: position("group", self.group.as_deref(), groups)?,
             model: position("model", self.model.as_deref(), plan.models.iter().map(|model| model.label.as_str()))?,

@@ -8,7 +8,7 @@
 //! - [`PixelScores`]: the same of pixels, and AUPRO, image by image over a whole category.
 //! - [`PixelBins`]: about the same of images drawn with repetition, for confidence intervals.
 //! - [`FrameMetrics`]: AUROC of frames over all videos and by video, and the equal error rate, after a named [`Protocol`].
-//! - [`TrackMetrics`]: RBDC and TBDC of detected regions in videos.
+//! - [`TrackMetrics`]: RBDC and TBDC of detected regions in videos, or of score maps by [`VideoSweep`].
 //! - [`Regions::label`]: the 8-connected regions of a mask.
 
 mod binned;
@@ -17,6 +17,7 @@ mod pixel;
 mod ranking;
 mod regions;
 mod runs;
+mod swept;
 mod tracks;
 mod value;
 mod video;
@@ -25,6 +26,7 @@ pub use binned::{BinnedImage, PixelBins};
 pub use pixel::{PixelMetrics, PixelScores};
 pub use ranking::Ranking;
 pub use regions::Regions;
+pub use swept::{SweptVideo, Thresholds, VideoSweep};
 pub use tracks::{Detection, PixelBox, STREET_SCENE, TrackMetrics, TrueRegion};
 pub use value::Metric;
 pub use video::{FrameMetrics, MissingClass, Normalise, Protocol, Smooth};

@@ -1,5 +1,6 @@
 //! The 8-connected regions of a mask: what AUPRO weighs equally, however large they are.
 
+use super::PixelBox;
 use crate::error::{Error, Result};
 
 /// The connected regions of one mask.
@@ -37,6 +38,18 @@ impl Regions {
         }
         Ok(Self { labels, sizes })
     }
+
+    /// The box around each region, in the order of their labels, of a mask that is `width` pixels wide.
+    pub fn boxes(&self, width: usize) -> Vec<PixelBox> {
+        let mut boxes: Vec<Option<PixelBox>> = vec![None; self.sizes.len()];
+        for (at, label) in self.labels.iter().enumerate().filter(|(_, label)| **label != 0) {
+            let (x, y) = ((at % width) as f64, (at / width) as f64);
+            let known = &mut boxes[label - 1];
+            let PixelBox { x1, y1, x2, y2 } = known.unwrap_or(PixelBox { x1: x, y1: y, x2: x, y2: y });
+            *known = Some(PixelBox { x1: x1.min(x), y1: y1.min(y), x2: x2.max(x), y2: y2.max(y) });
+        }
+        boxes.into_iter().flatten().collect()
+    }
 }
 
 /// Whether `what` has as many pixels as the image.
@@ -63,7 +76,7 @@ fn neighbours_before(at: usize, width: usize) -> impl Iterator<Item = usize> {
 
 /// Disjoint sets of provisional labels (union-find); label 0 is none, a root is the smallest label of its set.
 #[derive(Debug)]
-struct Forest {
+pub(super) struct Forest {
     parents: Vec<usize>,
 }
 
@@ -75,12 +88,12 @@ impl Default for Forest {
 
 impl Forest {
     /// A new label, alone in its set.
-    fn plant(&mut self) -> usize {
+    pub(super) fn plant(&mut self) -> usize {
         self.parents.push(self.parents.len());
         self.parents.len() - 1
     }
 
-    fn root(&mut self, mut label: usize) -> usize {
+    pub(super) fn root(&mut self, mut label: usize) -> usize {
         while self.parents[label] != label {
             self.parents[label] = self.parents[self.parents[label]];
             label = self.parents[label];
@@ -89,7 +102,7 @@ impl Forest {
     }
 
     /// Makes two labels one set, and returns its root; none joined with a label is that label.
-    fn join(&mut self, a: usize, b: usize) -> usize {
+    pub(super) fn join(&mut self, a: usize, b: usize) -> usize {
         if a == 0 || b == 0 {
             return a.max(b);
         }
@@ -147,6 +160,13 @@ mod tests {
     #[test]
     fn arms_that_meet_late_are_joined() {
         assert_eq!(label(&["#.#.#", "#.#.#", "#.#.#", ".#.#."]).sizes, [11]);
+    }
+
+    #[test]
+    fn boxes_hold_their_regions() {
+        let found = label(&["##..", "..#.", "....", "...#"]).boxes(4);
+        let expected = [(0.0, 0.0, 2.0, 1.0), (3.0, 3.0, 3.0, 3.0)].map(|(x1, y1, x2, y2)| PixelBox { x1, y1, x2, y2 });
+        assert_eq!(found, expected);
     }
 
     #[test]

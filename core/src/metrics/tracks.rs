@@ -115,7 +115,7 @@ impl TrackMetrics {
 }
 
 /// The area under the points from 0 to 1: trapezoids, the last cut at 1 or continued flat up to it.
-fn area(curve: &[[f64; 3]], of: usize) -> f64 {
+pub(super) fn area(curve: &[[f64; 3]], of: usize) -> f64 {
     let mut area = 0.0;
     for pair in curve.windows(2) {
         let ([x0, y0], [x1, y1]) = ([pair[0][0], pair[0][of]], [pair[1][0], pair[1][of]]);
