@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use mimus_core::plugin::{Group, Options, SampleInfo, Split, selected_groups};
 use mimus_core::{Context, Error, ErrorKind, Result};
+use mimus_decode::{Entry, ImageFile};
 
-use crate::folder::{self, Entry, ImageFile};
+use crate::folder;
 use crate::masks::{self, MaskPolicy};
 
 const LAYOUT: &str =
@@ -48,7 +49,7 @@ fn categories(root: &Path) -> Result<Vec<Category>> {
     if !root.is_dir() {
         return Err(missing("is a file, not a folder").hint("name the folder that holds the categories"));
     }
-    let folders = folder::folders(root)?;
+    let folders = mimus_decode::folders(root)?;
     if folders.is_empty() {
         return Err(missing("holds no category").hint(LAYOUT));
     }
@@ -96,7 +97,7 @@ fn group(name: &str, category: &Path, normal: &[String], policy: MaskPolicy) -> 
 
 /// A folder that the layout does not know may be a misspelt one, whose images would be missed silently.
 fn check_parts(category: &Path) -> Result<()> {
-    let folders = folder::folders(category)?;
+    let folders = mimus_decode::folders(category)?;
     for part in ["train", "test"] {
         if !folders.iter().any(|folder| folder.name == part) {
             return Err(Error::data(format!("has no folder `{part}`"))
@@ -129,5 +130,5 @@ fn samples(split: Split, folder: &Entry, anomalous: bool) -> Result<Vec<SampleIn
         mask: None,
         frame: None,
     };
-    Ok(folder::images(&folder.path)?.into_iter().map(sample).collect())
+    Ok(mimus_decode::images(&folder.path)?.into_iter().map(sample).collect())
 }

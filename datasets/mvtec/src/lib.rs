@@ -9,7 +9,7 @@
 //! ```
 //!
 //! - `root` may itself be the one category. Files beside the folders of a category (licence, readme) are not read.
-//! - Images are PNG, JPEG or BMP with 8 bits a channel, gray or colour, of any size; the content decides, not the extension. An alpha channel
+//! - Images are PNG, JPEG, BMP or TIFF with 8 bits a channel, gray or colour, of any size; the content decides, not the extension. An alpha channel
 //!   is dropped where it is opaque and refused where it is not. An orientation noted in EXIF is not applied: masks follow the stored pixels.
 //! - A mask marks a pixel as anomalous where any channel is not zero, as in MVTec's own evaluation; in a JPEG mask from 128 on, since
 //!   lossy compression leaves small values around its regions.

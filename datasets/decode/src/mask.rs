@@ -1,0 +1,43 @@
+//! Pictures that mark anomalous pixels.
+
+use std::path::Path;
+
+use mimus_core::plugin::Pixels;
+use mimus_core::{Error, Result};
+use serde_bytes::ByteBuf;
+
+use crate::Picture;
+
+/// Lossy compression leaves small values around regions: a JPEG mask is anomalous from here on.
+const LOSSY_THRESHOLD: u8 = 128;
+
+/// Decodes a mask: one byte a pixel, 1 where any channel is not zero (in a JPEG: from 128 on). `image` is the file that it belongs to,
+/// decoded as `pixels`.
+///
+/// # Errors
+/// If it cannot be decoded, or has another size than its image.
+pub fn mask(path: &Path, image: &Path, pixels: &Pixels) -> Result<ByteBuf> {
+    let Picture { pixels: mask, lossy } = crate::decode(path)?;
+    check_mask_size(path, [mask.width, mask.height], image, [pixels.width, pixels.height])?;
+    let least = if lossy { LOSSY_THRESHOLD } else { 1 };
+    let anomalous = |pixel: &[u8]| u8::from(pixel.iter().any(|value| *value >= least));
+    Ok(ByteBuf::from(mask.bytes.chunks_exact(mask.channels).map(anomalous).collect::<Vec<u8>>()))
+}
+
+/// Whether a mask covers its image; sizes are `[width, height]`.
+///
+/// # Errors
+/// If it does not.
+pub fn check_mask_size(mask: &Path, mask_size: [usize; 2], image: &Path, image_size: [usize; 2]) -> Result<()> {
+    if mask_size == image_size {
+        return Ok(());
+    }
+    let text = |[width, height]: [usize; 2]| format!("{width}x{height}");
+    Err(Error::data(format!("is a mask of {} pixels, but its image has {}", text(mask_size), text(image_size)))
+        .with("file", mask.display())
+        .hint(format!(
+            "resize the mask to {} by nearest neighbour; its image is {}",
+            text(image_size),
+            image.display()
+        )))
+}
