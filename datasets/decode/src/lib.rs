@@ -12,8 +12,8 @@ use std::io::Cursor;
 use std::path::Path;
 
 pub use folder::{EXTENSIONS, pictures};
-pub use listing::{Entry, ImageFile, entries, folders, images};
-pub use mask::{check_mask_size, mask};
+pub use listing::{Entry, ImageFile, entries, folder_name, folders, images, root};
+pub use mask::{MaskPolicy, check_mask_size, mask};
 pub use survey::{Seen, hex, look};
 
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader};
@@ -81,9 +81,13 @@ fn decoder<'a>(path: &Path, bytes: &'a [u8]) -> Result<(impl ImageDecoder + 'a, 
     let reader = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()
         .map_err(|error| Error::io("cannot be read", path, &error).into_kind(ErrorKind::Data))?;
-    let known = |format: &ImageFormat| [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Bmp, ImageFormat::Tiff].contains(format);
+    let known = |format: &ImageFormat| {
+        [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Bmp, ImageFormat::Tiff].contains(format)
+    };
     let format = reader.format().filter(known).ok_or_else(|| {
-        Error::data("is no PNG, JPEG, BMP or TIFF by its content").with("file", path.display()).hint("convert it to PNG")
+        Error::data("is no PNG, JPEG, BMP or TIFF by its content")
+            .with("file", path.display())
+            .hint("convert it to PNG")
     })?;
     if !truncation::is_complete(format, bytes) {
         return Err(Error::data(format!("is cut short: the file ends before its {format:?} data does"))

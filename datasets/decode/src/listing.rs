@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mimus_core::{Error, ErrorKind, Result};
 use crate::folder::EXTENSIONS;
+use mimus_core::{Error, ErrorKind, Result};
 
 /// What file managers and archivers leave behind, beside files whose name starts with a dot.
 const LITTER: [&str; 3] = ["thumbs.db", "desktop.ini", "__macosx"];
@@ -25,6 +25,36 @@ pub struct ImageFile {
     pub stem: String,
     /// Where it is.
     pub path: PathBuf,
+}
+
+/// The folder that the user gave for a data set of files.
+///
+/// # Errors
+/// If none was given, or it is no folder.
+pub fn root(root: Option<&Path>) -> Result<&Path> {
+    let root = root.ok_or_else(|| {
+        Error::config("is missing").with("key", "root").hint("name the folder that holds the data set")
+    })?;
+    let refused = |what: &str| Error::data(what).with("folder", root.display());
+    if !root.exists() {
+        return Err(refused("does not exist")
+            .hint("check the key `root` for a misspelling; relative paths start at the working directory"));
+    }
+    if !root.is_dir() {
+        return Err(refused("is a file, not a folder").hint("name the folder that holds the data set"));
+    }
+    Ok(root)
+}
+
+/// The name of a folder, wherever a path such as `.` says that it is.
+///
+/// # Errors
+/// If the path leads nowhere.
+pub fn folder_name(folder: &Path) -> Result<String> {
+    let full = folder
+        .canonicalize()
+        .map_err(|error| Error::io("cannot be resolved", folder, &error).into_kind(ErrorKind::Data))?;
+    Ok(full.file_name().and_then(|name| name.to_str()).unwrap_or("root").to_owned())
 }
 
 /// The visible entries of a folder, in natural order (`2.png` before `10.png`).

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mimus_core::plugin::Pixels;
+use mimus_core::plugin::{Options, Pixels};
 use mimus_core::{Error, Result};
 use serde_bytes::ByteBuf;
 
@@ -10,6 +10,34 @@ use crate::Picture;
 
 /// Lossy compression leaves small values around regions: a JPEG mask is anomalous from here on.
 const LOSSY_THRESHOLD: u8 = 128;
+
+/// What the option `masks` asks for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MaskPolicy {
+    /// All anomalous samples have masks, or none has.
+    Auto,
+    /// All anomalous samples have masks.
+    Required,
+    /// Masks are not looked at.
+    Ignore,
+}
+
+impl MaskPolicy {
+    /// The option's words, in the order of the variants.
+    pub const WORDS: [&str; 3] = ["auto", "required", "ignore"];
+
+    /// The policy that the option `masks` names.
+    ///
+    /// # Errors
+    /// If there is no such option.
+    pub fn of(options: &Options) -> Result<Self> {
+        Ok(match options.text("masks")? {
+            "required" => Self::Required,
+            "ignore" => Self::Ignore,
+            _ => Self::Auto,
+        })
+    }
+}
 
 /// Decodes a mask: one byte a pixel, 1 where any channel is not zero (in a JPEG: from 128 on). `image` is the file that it belongs to,
 /// decoded as `pixels`.

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use mimus_core::plugin::{Group, Options, SampleInfo, Split, selected_groups};
-use mimus_core::{Context, Error, ErrorKind, Result};
-use mimus_decode::{Entry, ImageFile};
+use mimus_core::{Context, Error, Result};
+use mimus_decode::{Entry, ImageFile, MaskPolicy};
 
 use crate::folder;
-use crate::masks::{self, MaskPolicy};
+use crate::masks;
 
 const LAYOUT: &str =
     "expected <category>/train/good, <category>/test/<defect> and, for masks, <category>/ground_truth/<defect>";
@@ -41,24 +41,12 @@ struct Category {
 
 /// `root` itself if it looks like a category, else every folder in it.
 fn categories(root: &Path) -> Result<Vec<Category>> {
-    let missing = |what: &str| Error::data(what).with("folder", root.display());
-    if !root.exists() {
-        return Err(missing("does not exist")
-            .hint("check the key `root` for a misspelling; relative paths start at the working directory"));
-    }
-    if !root.is_dir() {
-        return Err(missing("is a file, not a folder").hint("name the folder that holds the categories"));
-    }
     let folders = mimus_decode::folders(root)?;
     if folders.is_empty() {
-        return Err(missing("holds no category").hint(LAYOUT));
+        return Err(Error::data("holds no category").with("folder", root.display()).hint(LAYOUT));
     }
     if folders.iter().any(|folder| PARTS.contains(&folder.name.as_str())) {
-        let full = root
-            .canonicalize()
-            .map_err(|error| Error::io("cannot be resolved", root, &error).into_kind(ErrorKind::Data))?;
-        let name = full.file_name().and_then(|name| name.to_str()).unwrap_or("root").to_owned();
-        return Ok(vec![Category { name, path: root.to_owned() }]);
+        return Ok(vec![Category { name: mimus_decode::folder_name(root)?, path: root.to_owned() }]);
     }
     Ok(folders.into_iter().map(|Entry { name, path, .. }| Category { name, path }).collect())
 }

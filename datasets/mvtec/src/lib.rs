@@ -31,8 +31,7 @@ use mimus_core::plugin::{
     ComponentInfo, Dataset, Index, Kind, OpenDataset, OptionSpec, Options, Sample, Split, groups_option,
 };
 use mimus_core::{Error, Result};
-
-use masks::MaskPolicy;
+use mimus_decode::MaskPolicy;
 
 /// Folders in the layout of MVTec AD.
 #[derive(Debug)]
@@ -53,10 +52,7 @@ impl Dataset for Mvtec {
     }
 
     fn open(&self, root: Option<&Path>, options: &Options) -> Result<Box<dyn OpenDataset>> {
-        let root = root.ok_or_else(|| {
-            Error::config("is missing").with("key", "root").hint("name the folder that holds the categories")
-        })?;
-        let groups = index::groups(root, options)?;
+        let groups = index::groups(mimus_decode::root(root)?, options)?;
         let fingerprint = survey::fingerprint(&groups)?;
         Ok(Box::new(Folders(Index { groups, fingerprint })))
     }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use mimus_core::plugin::{Options, Pixels, SampleInfo};
+use mimus_core::plugin::{Pixels, SampleInfo};
 use mimus_core::{Error, Result};
+use mimus_decode::MaskPolicy;
 use serde_bytes::ByteBuf;
 
 use crate::folder;
@@ -14,31 +15,6 @@ pub(crate) const FOLDER: &str = "ground_truth";
 const SUFFIX: &str = "_mask";
 /// How many files an error names before it only counts.
 const NAMED: usize = 5;
-
-/// What the option `masks` asks for.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum MaskPolicy {
-    /// All anomalous images have masks, or none has.
-    Auto,
-    /// All anomalous images have masks.
-    Required,
-    /// Masks are not looked at.
-    Ignore,
-}
-
-impl MaskPolicy {
-    /// The option's words, in the order of the variants.
-    pub(crate) const WORDS: [&str; 3] = ["auto", "required", "ignore"];
-
-    /// The policy that the options name.
-    pub(crate) fn of(options: &Options) -> Result<Self> {
-        Ok(match options.text("masks")? {
-            "required" => Self::Required,
-            "ignore" => Self::Ignore,
-            _ => Self::Auto,
-        })
-    }
-}
 
 /// Gives every test sample its mask; returns whether the category has masks.
 ///

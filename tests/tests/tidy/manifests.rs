@@ -38,7 +38,11 @@ const RULES: &[Rule] = &[
     Rule { folder: "backends/", members: &["mimus-core"], outside: None },
     Rule { folder: "datasets/decode", members: &["mimus-core"], outside: Some(&["image", "serde_bytes"]) },
     Rule { folder: "datasets/drawing", members: &["mimus-core"], outside: Some(&[]) },
-    Rule { folder: "datasets/", members: &["mimus-core", "mimus-decode", "mimus-drawing", "mimus-video"], outside: None },
+    Rule {
+        folder: "datasets/",
+        members: &["mimus-core", "mimus-decode", "mimus-drawing", "mimus-video"],
+        outside: None,
+    },
     Rule { folder: "bench", members: &["mimus-candle", "mimus-core", "mimus-decode"], outside: None },
     Rule { folder: "tests/rogues/", members: &["mimus-core"], outside: Some(&["abi_stable"]) },
     Rule { folder: "tests", members: &["mimus-core"], outside: None },
