@@ -15,6 +15,7 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, did_you_mean};
+use crate::folders::user_folder;
 
 pub use known::{KNOWN, Known};
 
@@ -91,13 +92,6 @@ impl fmt::Display for Place {
             Self::User => "user",
         })
     }
-}
-
-/// The folder `mimus` below the folder in `variable`, or below `fallback` in the user's home.
-pub fn user_folder(variable: &str, fallback: &str) -> Option<PathBuf> {
-    let base = std::env::var_os(variable).map(PathBuf::from);
-    let base = base.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(fallback)));
-    base.map(|base| base.join("mimus"))
 }
 
 /// A native library in a native folder. Only [`Found::check`] says whether it can be used.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use mimus_core::{Error, Result};
 use mimus_decode::MaskPolicy;
-use mimus_video::{Clip, Judged, Mask, Scene, clips, picture_masks};
+use mimus_video::{Cache, Clip, Judged, Mask, Scene, clips, parts, picture_masks};
 
 use crate::truth;
 
@@ -26,8 +26,7 @@ pub(crate) struct Place {
 
 impl Place {
     fn of(name: String, root: &Path) -> Option<Self> {
-        let parts = PARTS.map(|parts| parts.map(|part| root.join(part)));
-        let [train, test] = parts.into_iter().find(|parts| parts.iter().all(|part| part.is_dir()))?;
+        let [train, test] = parts(root, &PARTS).ok()?;
         Some(Self { name, root: root.to_owned(), train, test })
     }
 
@@ -35,10 +34,10 @@ impl Place {
     ///
     /// # Errors
     /// If a clip, its labels or its masks cannot be used.
-    pub(crate) fn scene(&self, labels: &str, policy: MaskPolicy) -> Result<Scene> {
+    pub(crate) fn scene(&self, labels: &str, policy: MaskPolicy, cache: &Cache) -> Result<Scene> {
         let is_masks = |name: &str| name.ends_with(MASKS);
-        let train = clips(&self.train, is_masks)?;
-        let test = clips(&self.test, is_masks)?;
+        let train = clips(&self.train, cache, is_masks)?;
+        let test = clips(&self.test, cache, is_masks)?;
         let masks = test.iter().map(|clip| self.masks(clip)).collect::<Result<Vec<_>>>()?;
         let truths = truth::truths(self, labels, &test, masks)?;
         let test = test.into_iter().zip(truths).map(|(clip, truth)| Judged { clip, truth }).collect();

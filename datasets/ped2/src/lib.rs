@@ -26,6 +26,7 @@ use mimus_core::plugin::{
 };
 use mimus_core::{Context, Result};
 use mimus_decode::MaskPolicy;
+use mimus_video::Cache;
 
 /// The pedestrian videos of UCSD.
 #[derive(Debug)]
@@ -50,7 +51,8 @@ impl Dataset for Ped2 {
         let wanted = selected_groups(options, places.iter().map(|place| place.name.clone()).collect())?;
         let policy = MaskPolicy::of(options)?;
         let scenes = places.iter().filter(|place| wanted.contains(&place.name));
-        let scenes = scenes.map(|place| place.scene(options.text("labels")?, policy).context("group", &place.name));
+        let scenes = scenes
+            .map(|place| place.scene(options.text("labels")?, policy, &Cache::of_user()).context("group", &place.name));
         mimus_video::open(scenes.collect::<Result<_>>()?)
     }
 }

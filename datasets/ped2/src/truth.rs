@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use mimus_core::{Context, Error, Result};
-use mimus_video::{Clip, Mask, Truth, from_intervals, intervals, labels_of_all};
+use mimus_core::{Error, Result};
+use mimus_video::{Clip, Mask, Truth, intervals, labels_by_number, labels_of_all};
 
 use crate::layout::Place;
 
@@ -14,8 +14,11 @@ pub(crate) struct Source {
     /// The file that holds it; `None` if there is none.
     file: fn(&Place) -> Result<Option<PathBuf>>,
     /// The labels of each clip in that file.
-    read: fn(&Path, &[Clip]) -> Result<Vec<Vec<bool>>>,
+    read: fn(&Path, &[Clip]) -> Result<Labels>,
 }
+
+/// Of each clip, whether each of its frames is anomalous.
+type Labels = Vec<Vec<bool>>;
 
 /// All forms; the first stands for the first of the others that is there.
 pub(crate) const SOURCES: [Source; 5] = [
@@ -23,9 +26,13 @@ pub(crate) const SOURCES: [Source; 5] = [
     Source {
         word: "mat",
         file: |place| only(place, "mat"),
-        read: |path, clips| numbered(path, clips, &intervals(path, "gt")?),
+        read: |path, clips| labels_by_number(path, clips, &intervals(path, "gt")?),
     },
-    Source { word: "m", file: |place| only(place, "m"), read: |path, clips| numbered(path, clips, &script(path)?) },
+    Source {
+        word: "m",
+        file: |place| only(place, "m"),
+        read: |path, clips| labels_by_number(path, clips, &script(path)?),
+    },
     Source { word: "npy", file: |place| only(place, "npy"), read: labels_of_all },
     Source { word: "masks", file: |_| Ok(None), read: |_, _| Ok(Vec::new()) },
 ];
@@ -38,7 +45,11 @@ pub(crate) fn truths(place: &Place, labels: &str, clips: &[Clip], masks: Vec<Vec
     for source in SOURCES.iter().filter(|source| [source.word, "auto"].contains(&labels)) {
         if let Some(path) = (source.file)(place)? {
             let labels = (source.read)(&path, clips)?;
-            return Ok(labels.into_iter().zip(masks).map(|(anomalous, masks)| Truth { anomalous, masks }).collect());
+            return Ok(labels
+                .into_iter()
+                .zip(masks)
+                .map(|(anomalous, masks)| Truth { anomalous, masks, kept: None })
+                .collect());
         }
     }
     if !["auto", "masks"].contains(&labels) {
@@ -71,21 +82,6 @@ fn only(place: &Place, extension: &str) -> Result<Option<PathBuf>> {
             .hint(format!("remove it or {}", first.display()))),
         _ => Ok(found.pop()),
     }
-}
-
-/// Labels by the number in a clip's name.
-fn numbered(path: &Path, clips: &[Clip], intervals: &[Vec<[u64; 2]>]) -> Result<Vec<Vec<bool>>> {
-    let one = |clip: &Clip| {
-        let number = clip.number()?;
-        let of_clip = usize::try_from(number).ok().and_then(|number| intervals.get(number.checked_sub(1)?));
-        let of_clip = of_clip.ok_or_else(|| {
-            Error::data(format!("has labels of {} clips, and none of number {number}", intervals.len()))
-                .hint("check that the labels are of this data set: Ped1 has 36 test clips, Ped2 12")
-        });
-        from_intervals(clip.frames.len(), of_clip?)
-    };
-    let all = clips.iter().map(|clip| one(clip).context("video", &clip.name));
-    all.collect::<Result<_>>().context("file", path.display())
 }
 
 /// The intervals in UCSD's scripts, which have a line such as `TestVideoFile{end+1}.gt_frame = [5:90, 140:200];` for each clip.

@@ -1,9 +1,14 @@
 //! Clips: which folders hold frames, and which frame each file is.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use mimus_core::{Context, Error, Result};
-use mimus_decode::{Entry, ImageFile};
+use mimus_decode::ImageFile;
+
+use crate::cache::{Cache, Entry};
+use crate::ffmpeg;
+use crate::set::digest;
 
 /// Files that data sets keep beside their clips: labels and texts.
 const COMPANIONS: [&str; 9] = ["csv", "htm", "html", "json", "m", "mat", "md", "npy", "txt"];
@@ -11,14 +16,16 @@ const COMPANIONS: [&str; 9] = ["csv", "htm", "html", "json", "m", "mat", "md", "
 /// The frames of one video.
 #[derive(Clone, Debug)]
 pub struct Clip {
-    /// Its name in the data set: that of its folder.
+    /// Its name in the data set: that of its folder or file.
     pub name: String,
-    /// Its folder.
+    /// Its folder or video file.
     pub source: PathBuf,
     /// Number of the first frame: 0 or 1. The others follow without a gap.
     pub first: u64,
     /// The pictures, in the order of time.
     pub frames: Vec<PathBuf>,
+    /// Of a video file: what holds its frames.
+    pub kept: Option<Arc<Entry>>,
 }
 
 impl Clip {
@@ -54,7 +61,39 @@ impl Clip {
             }
         }
         let frames = frames.into_iter().map(|(_, path)| path).collect();
-        Ok(Self { name: name.to_owned(), source: folder.to_owned(), first, frames })
+        Ok(Self { name: name.to_owned(), source: folder.to_owned(), first, frames, kept: None })
+    }
+
+    /// The clip in a video file. Its frames, numbered from 0, are decoded into the cache unless they are there.
+    ///
+    /// # Errors
+    /// If the program ffmpeg is not there or does not decode the file without errors, or the cache cannot be written; names clip and file.
+    pub fn of_video(name: &str, file: &Path, cache: &Cache) -> Result<Self> {
+        let read = || {
+            let key = format!("{}-{}", mimus_decode::hex(&digest(file)?), ffmpeg::RECIPE);
+            let make = |folder: &Path| {
+                let program = ffmpeg::program().context("file", file.display())?;
+                ffmpeg::extract(&program, file, folder)
+            };
+            let entry = cache.entry(&key, make)?;
+            let frames = entry.files("png");
+            if frames.is_empty() {
+                return Err(Error::data("holds no frame")
+                    .with("file", file.display())
+                    .hint("copy it again from its source"));
+            }
+            let kept = Some(Arc::new(entry));
+            Ok(Self { name: name.to_owned(), source: file.to_owned(), first: 0, frames, kept })
+        };
+        read().context("video", name)
+    }
+
+    /// The file of the frame at a position, or what stands for it in messages: a frame of a video file has none that a user knows.
+    pub(crate) fn shown(&self, position: usize) -> PathBuf {
+        match self.frames.get(position) {
+            Some(file) if self.kept.is_none() => file.clone(),
+            _ => self.source.join(format!("frame {}", self.first + position as u64)),
+        }
     }
 
     /// The number at the end of its name, by which ground truth may name it: 4 for `Test004`.
@@ -76,30 +115,55 @@ pub fn number(name: &str) -> Option<u64> {
     name.get(start..)?.parse().ok()
 }
 
-/// The clips in a folder, in natural order. Folders that `other` knows by name are none.
+/// The clips in a folder, in natural order: folders of frames, and video files. Folders that `other` knows by name are none.
 ///
 /// # Errors
-/// If there is no clip, a file that is none, or as [`Clip::of_folder`].
-pub fn clips(folder: &Path, other: impl Fn(&str) -> bool) -> Result<Vec<Clip>> {
+/// If there is no clip, a file that is none, two of one name, or as [`Clip::of_folder`] and [`Clip::of_video`].
+pub fn clips(folder: &Path, cache: &Cache, other: impl Fn(&str) -> bool) -> Result<Vec<Clip>> {
     let mut clips = Vec::new();
-    for Entry { name, path, is_folder } in mimus_decode::entries(folder)? {
+    for mimus_decode::Entry { name, path, is_folder } in mimus_decode::entries(folder)? {
         match is_folder {
             true if other(&name) => {}
             true => clips.push(Clip::of_folder(&name, &path)?),
+            false if ffmpeg::is_video(&path) => {
+                let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or(name);
+                clips.push(Clip::of_video(&name, &path, cache)?);
+            }
             false if is_companion(&path) => {}
             false => {
-                return Err(Error::data("is no clip")
-                    .with("file", path.display())
-                    .hint("put the frames of each clip into a folder of their own, and other files elsewhere"));
+                return Err(Error::data("is no clip").with("file", path.display()).hint(
+                    "clips are folders of frames, or video files such as .avi and .mp4; move other files elsewhere",
+                ));
             }
         }
     }
     if clips.is_empty() {
         return Err(Error::data("holds no clip")
             .with("folder", folder.display())
-            .hint("put the frames of each clip into a folder of their own"));
+            .hint("put video files there, or the frames of each clip into a folder of their own"));
     }
-    Ok(clips)
+    let twins = clips.iter().enumerate().find(|(i, clip)| clips[..*i].iter().any(|before| before.name == clip.name));
+    match twins {
+        None => Ok(clips),
+        Some((_, second)) => Err(Error::data("is a second clip of its name")
+            .with("file", second.source.display())
+            .with("video", &second.name)
+            .hint("rename or remove one of them")),
+    }
+}
+
+/// The first pair of folders below `root`, to learn from and to judge, of which both are there.
+///
+/// # Errors
+/// If there is none.
+pub fn parts(root: &Path, pairs: &[[&str; 2]]) -> Result<[PathBuf; 2]> {
+    let mut found = pairs.iter().map(|pair| pair.map(|part| root.join(part)));
+    found.find(|pair| pair.iter().all(|part| part.is_dir())).ok_or_else(|| {
+        let expected: Vec<String> = pairs.iter().map(|[train, test]| format!("{train} and {test}")).collect();
+        Error::data("has not the folders of the data set")
+            .with("folder", root.display())
+            .hint(format!("expected the folders {}", expected.join(", or ")))
+    })
 }
 
 fn is_companion(path: &Path) -> bool {

@@ -37,6 +37,26 @@ pub fn from_numbers(numbers: &[f64]) -> Result<Vec<bool>> {
     }
 }
 
+/// The labels of every clip from the intervals of all clips of the data set in the file `path`: those at the number in a clip's name,
+/// from 1 on. Clips may be missing.
+///
+/// # Errors
+/// If a clip has no number or no intervals, or as [`from_intervals`]; names clip and file.
+pub fn labels_by_number(path: &Path, clips: &[Clip], intervals: &[Vec<[u64; 2]>]) -> Result<Vec<Vec<bool>>> {
+    let one = |clip: &Clip| {
+        let number = clip.number()?;
+        let of_clip = usize::try_from(number).ok().and_then(|number| intervals.get(number.checked_sub(1)?));
+        let of_clip = of_clip.ok_or_else(|| {
+            Error::data(format!("has labels of {} clips, and none of number {number}", intervals.len())).hint(
+                "check that the labels are of this data set, and that the clip has the name that it was published with",
+            )
+        });
+        from_intervals(clip.frames.len(), of_clip?)
+    };
+    let all = clips.iter().map(|clip| one(clip).context("video", &clip.name));
+    all.collect::<Result<_>>().context("file", path.display())
+}
+
 /// The labels of every clip from a `.npy` file that holds one number for each frame of all `clips`, in their order.
 ///
 /// # Errors

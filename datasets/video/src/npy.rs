@@ -7,6 +7,8 @@ use std::path::Path;
 use mimus_core::{Context, Error, ErrorKind, Result};
 use npyz::{DType, Deserialize, NpyFile, NpyHeader, Order, TypeChar};
 
+use crate::set::Mask;
+
 type Opened = (NpyHeader, BufReader<File>);
 
 /// All numbers of an array of one row.
@@ -26,18 +28,19 @@ pub fn numbers(path: &Path) -> Result<Vec<f64>> {
     read().context("file", path.display())
 }
 
-/// How many masks the array `[frames, height, width]` holds, and their height and width.
+/// The masks in an array `[frames, height, width]`.
 ///
 /// # Errors
 /// As [`numbers`], and if it has no three extents.
-pub fn slice_count(path: &Path) -> Result<[usize; 3]> {
-    open(path).and_then(|(header, _)| extents(&header)).context("file", path.display())
+pub fn slices(path: &Path) -> Result<Vec<Mask>> {
+    let [frames, ..] = open(path).and_then(|(header, _)| extents(&header)).context("file", path.display())?;
+    Ok((0..frames).map(|position| Mask::Slice(path.to_owned(), position)).collect())
 }
 
 /// Height, width and pixels of the mask at a position: 1 where a pixel is marked.
 ///
 /// # Errors
-/// As [`slice_count`], and if there is no such position.
+/// As [`slices`], and if there is no such position.
 pub(crate) fn slice(path: &Path, position: usize) -> Result<([usize; 2], Vec<u8>)> {
     let read = || {
         let (header, file) = open(path)?;

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use mimus_core::plugin::{Group, Index, OpenDataset, OptionSpec, Pixels, Sample, SampleInfo, Split};
 use mimus_core::{Context, Error, Result};
@@ -10,6 +11,7 @@ use rayon::prelude::*;
 use serde_bytes::ByteBuf;
 use sha2::{Digest, Sha256};
 
+use crate::cache::Entry;
 use crate::clip::Clip;
 use crate::{labels, npy};
 
@@ -76,6 +78,8 @@ pub struct Truth {
     pub anomalous: Vec<bool>,
     /// Where its anomalous pixels are marked; empty where the clip has no masks.
     pub masks: Vec<Mask>,
+    /// What holds masks that were unpacked.
+    pub kept: Option<Arc<Entry>>,
 }
 
 /// Where the anomalous pixels of a frame are marked.
@@ -130,13 +134,13 @@ impl Truth {
     /// If a mask cannot be decoded, or its size is not that of its frame.
     pub fn of_masks(clip: &Clip, masks: Vec<Mask>) -> Result<Self> {
         let marks = |(frame, mask): (&PathBuf, &Mask)| -> Result<bool> {
-            let [width, height] = look(frame)?.size;
+            let [width, height] = mimus_decode::size(frame, &mimus_decode::bytes(frame)?)?;
             let size = Pixels { height, width, channels: 1, bytes: ByteBuf::new() };
             Ok(mask.read(frame, &size)?.contains(&1))
         };
         let anomalous = clip.frames.par_iter().zip(&masks).map(marks).collect::<Result<Vec<bool>>>();
         let anomalous = labels::from_masks(clip, anomalous.context("video", &clip.name)?)?;
-        Ok(Self { anomalous, masks })
+        Ok(Self { anomalous, masks, kept: None })
     }
 }
 
@@ -146,7 +150,7 @@ impl Truth {
 /// If a file cannot be read, the frames of a clip differ in size, or ground truth does not fit its clip.
 pub fn open(scenes: Vec<Scene>) -> Result<Box<dyn OpenDataset>> {
     let mut all = Sha256::new();
-    let (mut groups, mut masks) = (Vec::new(), Vec::new());
+    let (mut groups, mut frames, mut kept) = (Vec::new(), Vec::new(), Vec::new());
     for scene in &scenes {
         let seen = scene
             .train
@@ -165,46 +169,68 @@ pub fn open(scenes: Vec<Scene>) -> Result<Box<dyn OpenDataset>> {
                 .clone()
                 .any(|judged| judged.truth.anomalous.contains(&true) && !judged.truth.masks.is_empty()),
         };
-        masks.push(
-            test.flat_map(|judged| (0..judged.clip.frames.len()).map(|i| judged.truth.masks.get(i).cloned())).collect(),
-        );
+        let learnt = scene.train.iter().flat_map(|clip| files(clip, None)).collect();
+        frames.push([learnt, test.clone().flat_map(|judged| files(&judged.clip, Some(&judged.truth))).collect()]);
+        kept.extend(scene.train.iter().filter_map(|clip| clip.kept.clone()));
+        kept.extend(test.flat_map(|judged| [&judged.clip.kept, &judged.truth.kept]).filter_map(Clone::clone));
         groups.push(group);
     }
-    Ok(Box::new(Videos { index: Index { groups, fingerprint: hex(&all.finalize()) }, masks }))
+    Ok(Box::new(Videos { index: Index { groups, fingerprint: hex(&all.finalize()) }, frames, kept }))
+}
+
+fn files(clip: &Clip, truth: Option<&Truth>) -> Vec<Frame> {
+    let mask = |i: usize| truth.and_then(|truth| truth.masks.get(i)).cloned();
+    clip.frames.iter().enumerate().map(|(i, file)| Frame { file: file.clone(), mask: mask(i) }).collect()
 }
 
 /// A hash that follows everything in a clip and its ground truth.
 fn survey(clip: &Clip, truth: Option<&Truth>) -> Result<[u8; 32]> {
     let mut all = Sha256::new();
     all.update(format!("{} {} {} ", clip.name, clip.first, clip.frames.len()));
+    match &clip.kept {
+        // All frames of a video file have one size, and its content says what they are.
+        Some(entry) => all.update(entry.key()),
+        None => survey_frames(clip, &mut all).context("video", &clip.name)?,
+    }
+    if let Some(truth) = truth {
+        labels::from_masks(clip, truth.anomalous.clone())?;
+        all.update(truth.anomalous.iter().map(|yes| u8::from(*yes)).collect::<Vec<u8>>());
+        match &truth.kept {
+            Some(entry) if !truth.masks.is_empty() => all.update(entry.key()),
+            _ => survey_masks(truth, &mut all).context("video", &clip.name)?,
+        }
+    }
+    Ok(all.finalize().into())
+}
+
+fn survey_frames(clip: &Clip, all: &mut Sha256) -> Result<()> {
     let seen = clip.frames.par_iter().map(|frame| look(frame)).collect::<Vec<Result<Seen>>>();
     let mut size = None;
     for (seen, frame) in seen.into_iter().zip(&clip.frames) {
-        let seen = seen.context("video", &clip.name)?;
+        let seen = seen?;
         let [width, height] = *size.get_or_insert(seen.size);
         if seen.size != [width, height] {
             let message =
                 format!("is {}x{}, but the frames before it are {width}x{height}", seen.size[0], seen.size[1]);
             return Err(Error::data(message)
                 .with("file", frame.display())
-                .with("video", &clip.name)
                 .hint("the frames of a video have one size: extract them again"));
         }
         all.update(seen.digest);
     }
-    if let Some(truth) = truth {
-        labels::from_masks(clip, truth.anomalous.clone())?;
-        all.update(truth.anomalous.iter().map(|yes| u8::from(*yes)).collect::<Vec<u8>>());
-        let mut files: Vec<&Path> = truth.masks.iter().map(Mask::path).collect();
-        files.dedup();
-        let digests = files.par_iter().map(|file| digest(file)).collect::<Result<Vec<_>>>();
-        digests.context("video", &clip.name)?.iter().for_each(|digest| all.update(digest));
-    }
-    Ok(all.finalize().into())
+    Ok(())
+}
+
+fn survey_masks(truth: &Truth, all: &mut Sha256) -> Result<()> {
+    let mut files: Vec<&Path> = truth.masks.iter().map(Mask::path).collect();
+    files.dedup();
+    let digests = files.par_iter().map(|file| digest(file)).collect::<Result<Vec<_>>>();
+    digests?.iter().for_each(|digest| all.update(digest));
+    Ok(())
 }
 
 /// SHA-256 of a file of any length.
-fn digest(path: &Path) -> Result<[u8; 32]> {
+pub(crate) fn digest(path: &Path) -> Result<[u8; 32]> {
     let failed = |error: std::io::Error| Error::data(format!("cannot be read: {error}")).with("file", path.display());
     let mut hash = Sha256::new();
     let mut file = std::fs::File::open(path).map_err(failed)?;
@@ -222,25 +248,46 @@ fn samples(split: Split, clip: &Clip, truth: Option<&Truth>) -> Vec<SampleInfo> 
         Split::Train => "train",
         Split::Test => "test",
     };
-    let sample = |(i, (path, number)): (usize, (&PathBuf, u64))| {
+    let sample = |(i, number): (usize, u64)| {
         let anomalous = truth.is_some_and(|truth| truth.anomalous.get(i) == Some(&true));
         SampleInfo {
             id: format!("{part}/{}/{number:04}", clip.name),
-            path: path.clone(),
+            path: clip.shown(i),
             defect: if anomalous { ANOMALOUS } else { NORMAL }.to_owned(),
             anomalous,
             mask: truth.and_then(|truth| truth.masks.get(i)).map(|mask| mask.path().to_owned()),
             frame: Some((clip.name.clone(), number)),
         }
     };
-    clip.frames.iter().zip(clip.first..).enumerate().map(sample).collect()
+    (0..clip.frames.len()).zip(clip.first..).map(sample).collect()
+}
+
+/// Where a frame and its mask are.
+struct Frame {
+    file: PathBuf,
+    mask: Option<Mask>,
 }
 
 /// Indexed videos.
 struct Videos {
     index: Index,
-    /// Of every group, where the masks of its test samples are.
-    masks: Vec<Vec<Option<Mask>>>,
+    /// Of every group, the frames to learn from and those to judge, as in the index.
+    frames: Vec<[Vec<Frame>; 2]>,
+    /// Entries of the cache that stay as long as they are read.
+    kept: Vec<Arc<Entry>>,
+}
+
+impl Videos {
+    /// Has an entry of the cache made again, the next time, from which a file could not be read.
+    fn condemn(&self, error: Error) -> Error {
+        let file = error.context_value("file").map(PathBuf::from);
+        let entry = file.and_then(|file| self.kept.iter().find(|entry| file.starts_with(entry.folder())));
+        match entry.is_some_and(|entry| entry.condemn()) {
+            false => error,
+            true => Error::data(format!("a file in the cache is damaged: {}", error.one_line()))
+                .hint("run again: it is made anew from the data set"),
+        }
+    }
 }
 
 impl OpenDataset for Videos {
@@ -249,18 +296,22 @@ impl OpenDataset for Videos {
     }
 
     fn read(&self, group: usize, split: Split, sample: usize) -> Result<Sample> {
-        let found = self.index.groups.get(group).and_then(|group| group.samples(split).get(sample));
-        let info = found.ok_or_else(|| {
+        let info = self.index.groups.get(group).and_then(|group| group.samples(split).get(sample));
+        let frames = self.frames.get(group).map(|[train, test]| match split {
+            Split::Train => train,
+            Split::Test => test,
+        });
+        let (info, frame) = info.zip(frames.and_then(|frames| frames.get(sample))).ok_or_else(|| {
             Error::data(format!("group {group} has no sample {sample} in split {split:?}"))
                 .hint("read by the index's positions")
         })?;
-        let pixels = mimus_decode::read(&info.path)?;
-        let mask = match split {
-            Split::Train => None,
-            Split::Test => self.masks.get(group).and_then(|masks| masks.get(sample)).and_then(Option::as_ref),
+        let read = || {
+            let pixels = mimus_decode::read(&frame.file)?;
+            let mask = frame.mask.as_ref().map(|mask| mask.read(&info.path, &pixels)).transpose()?;
+            Ok(Sample { pixels, mask })
         };
-        let mask = mask.map(|mask| mask.read(&info.path, &pixels)).transpose()?;
-        if let (Some(marks), Some(path), false) = (&mask, &info.mask, info.anomalous)
+        let sample = read().map_err(|error| self.condemn(error))?;
+        if let (Some(marks), Some(path), false) = (&sample.mask, &info.mask, info.anomalous)
             && marks.contains(&1)
         {
             return Err(Error::data("marks anomalous pixels on a frame that the labels call normal")
@@ -268,6 +319,6 @@ impl OpenDataset for Videos {
                 .with("frame", info.path.display())
                 .hint("check that labels and masks are of the same release"));
         }
-        Ok(Sample { pixels, mask })
+        Ok(sample)
     }
 }
