@@ -20,7 +20,7 @@ pub struct Known {
 /// All of them.
 pub const KNOWN: &[Known] = &[
     // A program: what decodes video files starts it.
-    Known { name: "ffmpeg", title: "FFmpeg", version: "9.0.2", own: &["ffmpeg"], beside: &[] },
+    Known { name: "ffmpeg", title: "FFmpeg of imageio-ffmpeg", version: "0.8.1", own: &["ffmpeg"], beside: &[] },
     Known { name: "onnxruntime", title: "ONNX Runtime", version: "1.32.0", own: &["libonnxruntime.so"], beside: &[] },
     Known {
         name: "torch",

@@ -9,6 +9,8 @@ mod labels;
 mod mat;
 mod npy;
 mod set;
+#[cfg(test)]
+mod tests;
 mod volume;
 
 pub use cache::{Cache, Entry};
