@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use mimus_core::abi::{Component, Origin, Prober, Registry, Search};
-use mimus_core::native::user_folder;
+use mimus_core::folders::{cache_folder, user_folder};
 use mimus_core::plugin::Reference;
 use mimus_core::{Error, Result};
 
@@ -51,7 +51,7 @@ impl Places {
 
 /// Opens everything that the search finds.
 pub(crate) fn discover(places: &Places) -> Result<Registry> {
-    let cache = user_folder("XDG_CACHE_HOME", ".cache").map(|folder| folder.join("probed"));
+    let cache = cache_folder().ok().map(|folder| folder.join("probed"));
     let prober = Prober { program: crate::files::program()?, arguments: vec![PROBE.into()], cache };
     let lock = if places.locked { Some(read_lock(Path::new(LOCK))?) } else { None };
     Registry::discover(&Search { places: places.all()?, lock, prober }, &LINKED)

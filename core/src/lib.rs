@@ -8,6 +8,7 @@ pub mod autodiff;
 pub mod blocks;
 pub mod boost;
 pub mod error;
+pub mod folders;
 pub mod graph;
 pub mod metrics;
 pub mod native;

@@ -70,6 +70,13 @@ const STEPS: &[Step] = &[
         hint: "the error above says what is missing",
     },
     Step {
+        name: "program ffmpeg",
+        program: Program::Mimus,
+        arguments: &["backend", "install", "ffmpeg"],
+        variables: &[],
+        hint: "the error above says what is missing",
+    },
+    Step {
         name: "clippy",
         program: Program::Cargo,
         arguments: &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],

@@ -17,7 +17,7 @@ use crate::table::Table;
 pub(crate) enum Backend {
     /// Every backend with its devices, and every native library with its version
     List,
-    /// Install a native library: `torch` or `onnxruntime`; needs python3 with pip
+    /// Install a native library, `torch` or `onnxruntime`, or the program `ffmpeg`; needs python3 with pip
     Install {
         #[command(flatten)]
         which: Which,

@@ -33,12 +33,25 @@ pub(super) fn unpack(wheel: &Path, take: &[(&str, &str)], folder: &Path) -> Resu
         path.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(failed)?;
         let mut out = File::create(&path).map_err(failed)?;
         std::io::copy(&mut entry, &mut out).map_err(failed)?;
+        permit(&out, entry.unix_mode()).map_err(failed)?;
         taken[rule] += 1;
     }
     match take.iter().zip(&taken).find(|(_, files)| **files == 0) {
         None => Ok(()),
         Some(((from, _), _)) => Err(Error::backend(format!("does not hold {from}")).with("file", wheel.display())),
     }
+}
+
+/// Lets everyone start the file if its owner may in the archive: a program.
+fn permit(file: &File, mode: Option<u32>) -> std::io::Result<()> {
+    #[cfg(unix)]
+    if mode.is_some_and(|mode| mode & 0o100 != 0) {
+        use std::os::unix::fs::PermissionsExt;
+        file.set_permissions(std::fs::Permissions::from_mode(0o755))?;
+    }
+    #[cfg(not(unix))]
+    let _ = (file, mode);
+    Ok(())
 }
 
 /// Where the file `name` goes by the rule `(from, to)`; `None` if it is a folder, or not meant.

@@ -34,6 +34,22 @@ const fn gpu(package: &'static str, version: &'static str, sha256: &'static str,
 /// All of them.
 pub(crate) const RECIPES: &[Recipe] = &[
     Recipe {
+        name: "ffmpeg",
+        wheels: &[Wheel {
+            package: "imageio-ffmpeg",
+            version: "0.8.1",
+            sha256: "050d6850601c3b3890bd2b28306f3b842b3daea390a561101174375a1c460bda",
+            bytes: 67_998_402,
+            take: &[
+                ("imageio_ffmpeg/binaries/ffmpeg-linux-x86_64-v9.0.2", "lib/ffmpeg"),
+                ("imageio_ffmpeg-0.8.1.dist-info/licenses/LICENSE", "licenses/imageio-ffmpeg/LICENSE"),
+            ],
+            take_cuda: &[],
+        }],
+        texts: &[],
+        builds: None,
+    },
+    Recipe {
         name: "onnxruntime",
         wheels: &[Wheel {
             package: "onnxruntime",

@@ -1,4 +1,4 @@
-//! The native libraries that backends may need, with the one version of each that the loader, the backends and the command mean.
+//! The native libraries that backends may need, and the program that decodes video files, with the one version of each that the loader, the backends and the command mean.
 
 use crate::error::Error;
 
@@ -19,6 +19,8 @@ pub struct Known {
 
 /// All of them.
 pub const KNOWN: &[Known] = &[
+    // A program: what decodes video files starts it.
+    Known { name: "ffmpeg", title: "FFmpeg of imageio-ffmpeg", version: "0.8.1", own: &["ffmpeg"], beside: &[] },
     Known { name: "onnxruntime", title: "ONNX Runtime", version: "1.32.0", own: &["libonnxruntime.so"], beside: &[] },
     Known {
         name: "torch",

@@ -15,6 +15,7 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, did_you_mean};
+use crate::folders::user_folder;
 
 pub use known::{KNOWN, Known};
 
@@ -91,24 +92,6 @@ impl fmt::Display for Place {
             Self::User => "user",
         })
     }
-}
-
-/// The folder `mimus` below the folder in `variable`, or below `fallback` in the user's home.
-pub fn user_folder(variable: &str, fallback: &str) -> Option<PathBuf> {
-    let base = std::env::var_os(variable).map(PathBuf::from);
-    let base = base.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(fallback)));
-    base.map(|base| base.join("mimus"))
-}
-
-/// Where files that can be computed anew are kept: the folder in `MIMUS_CACHE`, else `mimus` in the user's cache folder.
-///
-/// # Errors
-/// If neither is known.
-pub fn cache_folder() -> Result<PathBuf> {
-    let named = std::env::var_os("MIMUS_CACHE").map(PathBuf::from);
-    named.or_else(|| user_folder("XDG_CACHE_HOME", ".cache")).ok_or_else(|| {
-        Error::config("there is no folder for cached files: HOME is not set").hint("name one in MIMUS_CACHE")
-    })
 }
 
 /// A native library in a native folder. Only [`Found::check`] says whether it can be used.

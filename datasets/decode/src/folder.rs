@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use mimus_core::{Error, ErrorKind, Result};
 
 /// Extensions of the formats that are decoded, in lower case.
-pub const EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "bmp"];
+pub const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff"];
 
 /// All pictures below a folder, in the order of their paths. Links to folders are not followed.
 ///
@@ -28,7 +28,7 @@ pub fn pictures(folder: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     if files.is_empty() {
-        return Err(Error::data("the folder holds no PNG, JPEG or BMP").with("folder", folder.display()));
+        return Err(Error::data("the folder holds no PNG, JPEG, BMP or TIFF").with("folder", folder.display()));
     }
     files.sort();
     Ok(files)
@@ -47,7 +47,7 @@ mod tests {
     fn pictures_are_found_at_any_depth_and_other_files_are_not() {
         let place = tempfile::tempdir().unwrap();
         let root = place.path();
-        assert_eq!(pictures(root).unwrap_err().message(), "the folder holds no PNG, JPEG or BMP");
+        assert_eq!(pictures(root).unwrap_err().message(), "the folder holds no PNG, JPEG, BMP or TIFF");
         fs::create_dir_all(root.join("a/b")).unwrap();
         for file in ["z.PNG", "a/b/1.jpeg", "a/notes.txt"] {
             fs::write(root.join(file), "").unwrap();

@@ -1,7 +1,10 @@
-//! Decodes PNG, JPEG and BMP into 8-bit pixels, and refuses what 8 bits cannot hold: for data sets and for single files alike.
+//! Decodes PNG, JPEG, BMP and TIFF into 8-bit pixels, and refuses what 8 bits cannot hold: for data sets and for single files alike.
 #![forbid(unsafe_code)]
 
 mod folder;
+mod listing;
+mod mask;
+mod survey;
 mod truncation;
 
 use std::fs;
@@ -9,6 +12,9 @@ use std::io::Cursor;
 use std::path::Path;
 
 pub use folder::{EXTENSIONS, pictures};
+pub use listing::{Entry, ImageFile, entries, folder_name, folders, images, root};
+pub use mask::{MaskPolicy, check_mask_size, mask};
+pub use survey::{Seen, hex, look};
 
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 use mimus_core::plugin::Pixels;
@@ -45,7 +51,7 @@ pub fn bytes(path: &Path) -> Result<Vec<u8>> {
 /// Width and height from a file's header, after all checks that need no decoding.
 ///
 /// # Errors
-/// If the bytes are no PNG, JPEG or BMP, are cut short, or hold anything but 8 bits a channel.
+/// If the bytes are no PNG, JPEG, BMP or TIFF, are cut short, or hold anything but 8 bits a channel.
 pub fn size(path: &Path, bytes: &[u8]) -> Result<[usize; 2]> {
     let (decoder, _) = decoder(path, bytes)?;
     let (width, height) = decoder.dimensions();
@@ -75,14 +81,21 @@ fn decoder<'a>(path: &Path, bytes: &'a [u8]) -> Result<(impl ImageDecoder + 'a, 
     let reader = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()
         .map_err(|error| Error::io("cannot be read", path, &error).into_kind(ErrorKind::Data))?;
-    let known = |format: &ImageFormat| [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Bmp].contains(format);
+    let known = |format: &ImageFormat| {
+        [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Bmp, ImageFormat::Tiff].contains(format)
+    };
     let format = reader.format().filter(known).ok_or_else(|| {
-        Error::data("is no PNG, JPEG or BMP by its content").with("file", path.display()).hint("convert it to PNG")
+        Error::data("is no PNG, JPEG, BMP or TIFF by its content")
+            .with("file", path.display())
+            .hint("convert it to PNG")
     })?;
     if !truncation::is_complete(format, bytes) {
         return Err(Error::data(format!("is cut short: the file ends before its {format:?} data does"))
             .with("file", path.display())
             .hint("copy it again from its source"));
+    }
+    if format == ImageFormat::Tiff {
+        check_pages(path, bytes)?;
     }
     let decoder = reader.into_decoder().map_err(|error| damaged(path, &error))?;
     let (width, height) = decoder.dimensions();
@@ -93,6 +106,18 @@ fn decoder<'a>(path: &Path, bytes: &'a [u8]) -> Result<(impl ImageDecoder + 'a, 
     }
     check_depth(path, decoder.color_type())?;
     Ok((decoder, format))
+}
+
+/// A TIFF may hold several pictures, of which a decoder gives the first.
+fn check_pages(path: &Path, bytes: &[u8]) -> Result<()> {
+    let decoder = tiff::decoder::Decoder::new(Cursor::new(bytes))
+        .map_err(|error| damaged(path, &image::ImageError::IoError(std::io::Error::other(error))))?;
+    match decoder.more_images() {
+        false => Ok(()),
+        true => Err(Error::data("is a TIFF of several pictures, expects one")
+            .with("file", path.display())
+            .hint("split it, for example with libtiff: `tiffsplit`")),
+    }
 }
 
 fn check_depth(path: &Path, color: ColorType) -> Result<()> {

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use mimus_core::plugin::{Group, Options, SampleInfo, Split, selected_groups};
-use mimus_core::{Context, Error, ErrorKind, Result};
+use mimus_core::{Context, Error, Result};
+use mimus_decode::{Entry, ImageFile, MaskPolicy};
 
-use crate::folder::{self, Entry, ImageFile};
-use crate::masks::{self, MaskPolicy};
+use crate::folder;
+use crate::masks;
 
 const LAYOUT: &str =
     "expected <category>/train/good, <category>/test/<defect> and, for masks, <category>/ground_truth/<defect>";
@@ -40,24 +41,12 @@ struct Category {
 
 /// `root` itself if it looks like a category, else every folder in it.
 fn categories(root: &Path) -> Result<Vec<Category>> {
-    let missing = |what: &str| Error::data(what).with("folder", root.display());
-    if !root.exists() {
-        return Err(missing("does not exist")
-            .hint("check the key `root` for a misspelling; relative paths start at the working directory"));
-    }
-    if !root.is_dir() {
-        return Err(missing("is a file, not a folder").hint("name the folder that holds the categories"));
-    }
-    let folders = folder::folders(root)?;
+    let folders = mimus_decode::folders(root)?;
     if folders.is_empty() {
-        return Err(missing("holds no category").hint(LAYOUT));
+        return Err(Error::data("holds no category").with("folder", root.display()).hint(LAYOUT));
     }
     if folders.iter().any(|folder| PARTS.contains(&folder.name.as_str())) {
-        let full = root
-            .canonicalize()
-            .map_err(|error| Error::io("cannot be resolved", root, &error).into_kind(ErrorKind::Data))?;
-        let name = full.file_name().and_then(|name| name.to_str()).unwrap_or("root").to_owned();
-        return Ok(vec![Category { name, path: root.to_owned() }]);
+        return Ok(vec![Category { name: mimus_decode::folder_name(root)?, path: root.to_owned() }]);
     }
     Ok(folders.into_iter().map(|Entry { name, path, .. }| Category { name, path }).collect())
 }
@@ -96,7 +85,7 @@ fn group(name: &str, category: &Path, normal: &[String], policy: MaskPolicy) -> 
 
 /// A folder that the layout does not know may be a misspelt one, whose images would be missed silently.
 fn check_parts(category: &Path) -> Result<()> {
-    let folders = folder::folders(category)?;
+    let folders = mimus_decode::folders(category)?;
     for part in ["train", "test"] {
         if !folders.iter().any(|folder| folder.name == part) {
             return Err(Error::data(format!("has no folder `{part}`"))
@@ -129,5 +118,5 @@ fn samples(split: Split, folder: &Entry, anomalous: bool) -> Result<Vec<SampleIn
         mask: None,
         frame: None,
     };
-    Ok(folder::images(&folder.path)?.into_iter().map(sample).collect())
+    Ok(mimus_decode::images(&folder.path)?.into_iter().map(sample).collect())
 }

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! - `root` may itself be the one category. Files beside the folders of a category (licence, readme) are not read.
-//! - Images are PNG, JPEG or BMP with 8 bits a channel, gray or colour, of any size; the content decides, not the extension. An alpha channel
+//! - Images are PNG, JPEG, BMP or TIFF with 8 bits a channel, gray or colour, of any size; the content decides, not the extension. An alpha channel
 //!   is dropped where it is opaque and refused where it is not. An orientation noted in EXIF is not applied: masks follow the stored pixels.
 //! - A mask marks a pixel as anomalous where any channel is not zero, as in MVTec's own evaluation; in a JPEG mask from 128 on, since
 //!   lossy compression leaves small values around its regions.
@@ -31,8 +31,7 @@ use mimus_core::plugin::{
     ComponentInfo, Dataset, Index, Kind, OpenDataset, OptionSpec, Options, Sample, Split, groups_option,
 };
 use mimus_core::{Error, Result};
-
-use masks::MaskPolicy;
+use mimus_decode::MaskPolicy;
 
 /// Folders in the layout of MVTec AD.
 #[derive(Debug)]
@@ -53,10 +52,7 @@ impl Dataset for Mvtec {
     }
 
     fn open(&self, root: Option<&Path>, options: &Options) -> Result<Box<dyn OpenDataset>> {
-        let root = root.ok_or_else(|| {
-            Error::config("is missing").with("key", "root").hint("name the folder that holds the categories")
-        })?;
-        let groups = index::groups(root, options)?;
+        let groups = index::groups(mimus_decode::root(root)?, options)?;
         let fingerprint = survey::fingerprint(&groups)?;
         Ok(Box::new(Folders(Index { groups, fingerprint })))
     }

@@ -3,46 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use mimus_core::plugin::{Options, Pixels, SampleInfo};
+use mimus_core::plugin::{Pixels, SampleInfo};
 use mimus_core::{Error, Result};
+use mimus_decode::MaskPolicy;
 use serde_bytes::ByteBuf;
 
 use crate::folder;
-use mimus_decode::Picture;
-
 /// The folder of a category that holds masks, a folder a defect.
 pub(crate) const FOLDER: &str = "ground_truth";
 /// What MVTec appends to an image's stem; others append nothing.
 const SUFFIX: &str = "_mask";
-/// Lossy compression leaves small values around regions: a JPEG mask is anomalous from here on.
-const LOSSY_THRESHOLD: u8 = 128;
 /// How many files an error names before it only counts.
 const NAMED: usize = 5;
-
-/// What the option `masks` asks for.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum MaskPolicy {
-    /// All anomalous images have masks, or none has.
-    Auto,
-    /// All anomalous images have masks.
-    Required,
-    /// Masks are not looked at.
-    Ignore,
-}
-
-impl MaskPolicy {
-    /// The option's words, in the order of the variants.
-    pub(crate) const WORDS: [&str; 3] = ["auto", "required", "ignore"];
-
-    /// The policy that the options name.
-    pub(crate) fn of(options: &Options) -> Result<Self> {
-        Ok(match options.text("masks")? {
-            "required" => Self::Required,
-            "ignore" => Self::Ignore,
-            _ => Self::Auto,
-        })
-    }
-}
 
 /// Gives every test sample its mask; returns whether the category has masks.
 ///
@@ -82,7 +54,7 @@ fn list(folder: &Path) -> Result<Vec<MaskFile>> {
     let mut masks = Vec::new();
     if folder.exists() {
         for defect in folder::only_folders(folder)? {
-            let files = folder::images(&defect.path)?.into_iter();
+            let files = mimus_decode::images(&defect.path)?.into_iter();
             masks
                 .extend(files.map(|file| MaskFile { name: format!("{}/{}", defect.name, file.stem), path: file.path }));
         }
@@ -130,33 +102,11 @@ fn named(category: &Path, files: &[PathBuf]) -> String {
 /// # Errors
 /// If it cannot be decoded, has another size than its image, or marks something on a normal image.
 pub(crate) fn read(path: &Path, sample: &SampleInfo, pixels: &Pixels) -> Result<ByteBuf> {
-    let Picture { pixels: mask, lossy } = mimus_decode::decode(path)?;
-    check_size(path, [mask.width, mask.height], &sample.path, [pixels.width, pixels.height])?;
-    let least = if lossy { LOSSY_THRESHOLD } else { 1 };
-    let anomalous = |pixel: &[u8]| u8::from(pixel.iter().any(|value| *value >= least));
-    let mask: Vec<u8> = mask.bytes.chunks_exact(mask.channels).map(anomalous).collect();
+    let mask = mimus_decode::mask(path, &sample.path, pixels)?;
     if !sample.anomalous && mask.contains(&1) {
         return Err(Error::data("marks anomalous pixels on a normal image")
             .with("file", path.display())
             .hint(format!("remove the mask, or move {} to the folder of a defect", sample.path.display())));
     }
-    Ok(ByteBuf::from(mask))
-}
-
-/// Whether a mask covers its image; sizes are `[width, height]`.
-///
-/// # Errors
-/// If it does not.
-pub(crate) fn check_size(mask: &Path, mask_size: [usize; 2], image: &Path, image_size: [usize; 2]) -> Result<()> {
-    if mask_size == image_size {
-        return Ok(());
-    }
-    let text = |[width, height]: [usize; 2]| format!("{width}x{height}");
-    Err(Error::data(format!("is a mask of {} pixels, but its image has {}", text(mask_size), text(image_size)))
-        .with("file", mask.display())
-        .hint(format!(
-            "resize the mask to {} by nearest neighbour; its image is {}",
-            text(image_size),
-            image.display()
-        )))
+    Ok(mask)
 }

@@ -1,20 +1,10 @@
 //! Reads every indexed file once: its hash for the fingerprint, and its header, so that what is unusable is known before anything runs.
 
-use std::path::Path;
-
 use mimus_core::plugin::{Group, SampleInfo};
 use mimus_core::{Context, Result};
+use mimus_decode::{Seen, check_mask_size, hex, look};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
-
-use crate::masks;
-
-/// What one look at a file says.
-struct Seen {
-    digest: [u8; 32],
-    bytes: u64,
-    size: [usize; 2],
-}
 
 /// SHA-256 over name, number of bytes and content hash of every file that the groups hold, in their order.
 ///
@@ -33,7 +23,7 @@ pub(crate) fn fingerprint(groups: &[Group]) -> Result<String> {
             }
         }
     }
-    Ok(all.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&all.finalize()))
 }
 
 /// A sample's image, and its mask if there is one.
@@ -43,15 +33,6 @@ fn pair(sample: &SampleInfo) -> Result<[Option<Seen>; 2]> {
         return Ok([Some(image), None]);
     };
     let mask = look(path)?;
-    masks::check_size(path, mask.size, &sample.path, image.size)?;
+    check_mask_size(path, mask.size, &sample.path, image.size)?;
     Ok([Some(image), Some(mask)])
-}
-
-fn look(path: &Path) -> Result<Seen> {
-    let bytes = mimus_decode::bytes(path)?;
-    Ok(Seen {
-        digest: Sha256::digest(&bytes).into(),
-        bytes: bytes.len() as u64,
-        size: mimus_decode::size(path, &bytes)?,
-    })
 }

@@ -161,7 +161,7 @@ fn other_names_of_the_normal_folder_and_masks_without_suffix_load() {
 
 #[test]
 fn gray_and_rgb_png_jpeg_and_bmp_are_read_with_their_pixels() {
-    let cases: [(&str, DynamicImage, usize, u8); 7] = [
+    let cases: [(&str, DynamicImage, usize, u8); 9] = [
         ("0.png", gray(6, 4).into(), 1, 0),
         ("1.png", rgb(6, 4).into(), 3, 0),
         ("2.png", RgbaImage::from_pixel(6, 4, image::Rgba([1, 2, 3, 255])).into(), 3, 0),
@@ -170,6 +170,8 @@ fn gray_and_rgb_png_jpeg_and_bmp_are_read_with_their_pixels() {
         // A gray BMP is one with a palette of grays, which decodes to colour.
         ("5.bmp", gray(6, 4).into(), 3, 0),
         ("6.bmp", rgb(6, 4).into(), 3, 0),
+        ("7.tif", gray(6, 4).into(), 1, 0),
+        ("8.TIFF", rgb(6, 4).into(), 3, 0),
     ];
     let tree = Tree::new();
     for (name, image, ..) in &cases {
@@ -291,14 +293,22 @@ fn unusable_files_are_named_with_the_reason() {
             refuses(&whole[..end], "is cut short");
         }
     }
-    let whole = encoded(rgb(40, 40), ImageFormat::Bmp);
-    refuses(&whole[..whole.len() / 2], "cannot be decoded");
+    for format in [ImageFormat::Bmp, ImageFormat::Tiff] {
+        let whole = encoded(rgb(40, 40), format);
+        refuses(&whole[..whole.len() / 2], "cannot be decoded");
+    }
+    let mut pages = std::io::Cursor::new(Vec::new());
+    let mut tiff = tiff::encoder::TiffEncoder::new(&mut pages).unwrap();
+    for _ in 0..2 {
+        tiff.write_image::<tiff::encoder::colortype::Gray8>(2, 2, &[0; 4]).unwrap();
+    }
+    refuses(&pages.into_inner(), "is a TIFF of several pictures, expects one");
     let mut damaged = encoded(rgb(40, 40), ImageFormat::Png);
     let middle = damaged.len() / 2;
     damaged[middle] ^= 0xFF;
     refuses(&damaged, "cannot be decoded");
     refuses(b"", "is an empty file");
-    refuses(b"II*\0 some TIFF", "is no PNG, JPEG or BMP");
+    refuses(b"GIF89a some GIF", "is no PNG, JPEG, BMP or TIFF");
     let deep = image::ImageBuffer::<image::Luma<u16>, _>::new(6, 4);
     refuses(&encoded(deep, ImageFormat::Png), "has 16 bits a channel, expects 8");
     refuses(&encoded(RgbaImage::new(6, 4), ImageFormat::Png), "has transparent pixels");
