@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::config::StudentInit;
 use crate::cost::{self, Cost};
 use crate::folder::{Folder, plain};
-use crate::material::Material;
+use crate::material::{self, Material};
 use crate::plan::{Plan, Recipe, Specs, Variant};
+use crate::score_maps::{self, ScoreMaps};
 use crate::scorer::Scorer;
 use crate::stages::Stages;
 use crate::store::{self, Checkpoint, Tensors};
@@ -36,10 +37,10 @@ pub(crate) struct Workshop<'a> {
 
 /// What scoring leaves behind.
 pub(crate) struct Scores {
-    /// One for each test image.
+    /// One for each test image that the model judges.
     pub(crate) scores: Vec<f32>,
-    /// Maps `[N, H, W]` of the model's input, if the model has them.
-    pub(crate) maps: Option<HostTensor>,
+    /// Their maps, if the model has them.
+    pub(crate) maps: Option<ScoreMaps>,
     /// Scores of the held-out normal images.
     pub(crate) normal: Vec<f32>,
     /// Values of the calibration's buffers.
@@ -57,7 +58,9 @@ const CHECKPOINT: &str = "checkpoint.safetensors";
 /// Beside a checkpoint that was not trained here: where it comes from.
 const ORIGIN: &str = "origin.json";
 const SCORE: &str = "score";
-const MAPS: &str = "score_map";
+/// Height and width of every map, `[N, 2]`; the maps themselves are in a file of their own.
+const EXTENTS: &str = "score_map.extents";
+const MAPS: &str = "score_maps";
 const NORMAL: &str = "normal_score";
 
 impl<'a> Workshop<'a> {
@@ -125,15 +128,16 @@ impl<'a> Workshop<'a> {
     }
 
     /// What tells the data of a group, as the model sees them, from others.
-    fn data_key(&self) -> impl Serialize + '_ {
+    fn data_key(&self) -> Result<impl Serialize + '_> {
         let plan = self.plan;
-        (&plan.dataset, &plan.data.index().fingerprint, &self.data().name, &plan.config.input)
+        let seen = material::key(&plan.config.input, self.spec())?;
+        Ok((&plan.dataset, &plan.data.index().fingerprint, &self.data().name, seen))
     }
 
     /// Hash of all that the trained variables depend on.
     fn training_key(&self, variant: &Variant, seed: u64) -> Result<String> {
         let (plan, config) = (self.plan, &self.plan.config);
-        let data = self.data_key();
+        let data = self.data_key()?;
         let training = (&config.train, self.epochs(variant), seed);
         let boosted = match &variant.recipe {
             Recipe::Baseline | Recipe::BaselineTwice | Recipe::MotionFloor => None,
@@ -179,7 +183,7 @@ impl<'a> Workshop<'a> {
             let backend = self.plan.backend_key(&self.stages(variant).eval)?;
             key(&(self.training_key(variant, seed)?, backend, lambda))?
         } else {
-            key(&(&self.plan.program, self.data_key(), &self.spec().clip))?
+            key(&(&self.plan.program, self.data_key()?, &self.spec().clip))?
         };
         Ok(self.folder.path("cells").join(self.name(&variant.name, seed, &key)))
     }
@@ -198,7 +202,7 @@ impl<'a> Workshop<'a> {
         &self,
         variant: &Variant,
         seed: u64,
-        material: &Material,
+        material: &Material<'_>,
         progress: &mut dyn FnMut(usize, f64),
     ) -> Result<Checkpoint> {
         let folder = self.trained(variant, seed)?;
@@ -272,8 +276,14 @@ impl<'a> Workshop<'a> {
             Ok::<_, Error>(tensor?.as_f32()?.to_vec())
         };
         let (scores, normal) = (list(SCORE)?, list(NORMAL)?);
-        let maps = tensors.get(MAPS).cloned();
-        let rest = tensors.into_iter().filter(|(name, _)| ![SCORE, MAPS, NORMAL].contains(&name.as_str()));
+        let maps = match tensors.get(EXTENTS) {
+            Some(extents) => {
+                let extents = extents.as_i64()?.chunks_exact(2).map(|e| [e[0] as usize, e[1] as usize]);
+                Some(ScoreMaps::open(&folder.join(MAPS), extents.collect())?)
+            }
+            None => None,
+        };
+        let rest = tensors.into_iter().filter(|(name, _)| ![SCORE, EXTENTS, NORMAL].contains(&name.as_str()));
         Ok(Some(Scores { scores, maps, normal, calibration: rest.collect(), cost }))
     }
 
@@ -283,7 +293,7 @@ impl<'a> Workshop<'a> {
         variant: &Variant,
         seed: u64,
         checkpoint: &Checkpoint,
-        material: &Material,
+        material: &Material<'_>,
     ) -> Result<Scores> {
         let (spec, eval) = self.judge(variant)?;
         let mut session = self.plan.session(&self.stages(variant).eval)?;
@@ -295,23 +305,25 @@ impl<'a> Workshop<'a> {
             normal.push(scored.score);
             Ok(())
         })?;
-        let (mut scores, mut values) = (Vec::new(), Vec::new());
+        let mut scores = Vec::new();
+        let mut maps = self.maps(variant, seed)?;
         let start = Instant::now();
         scorer.scores(&material.test, |_, scored| {
             scores.push(scored.score);
-            values.extend(scored.map.into_iter().flatten());
-            Ok(())
+            scored.map.map_or(Ok(()), |map| maps.add(map.extents, &map.values))
         })?;
         let score_ms = 1e3 * start.elapsed().as_secs_f64() / scores.len().max(1) as f64;
-        let maps = match values.len() {
-            0 => None,
-            _ => Some(HostTensor::f32([scores.len(), self.size()[0], self.size()[1]], values)?),
-        };
+        let maps = maps.finish()?;
         let effort: Effort = read_json(&self.trained(variant, seed)?.join("effort.json"))?;
         let cost = Cost { train_seconds: effort.seconds, score_ms, peak_mib: cost::peak_mib() };
         let scores = Scores { scores, maps, normal, calibration, cost };
         self.keep(variant, seed, &scores)?;
         Ok(scores)
+    }
+
+    /// Begins the file of a cell's maps.
+    pub(crate) fn maps(&self, variant: &Variant, seed: u64) -> Result<score_maps::Writing> {
+        score_maps::Writing::new(&self.scored(variant, seed)?.join(MAPS))
     }
 
     /// The scores come last: where they are, the cell is finished.
@@ -321,7 +333,10 @@ impl<'a> Workshop<'a> {
         for (name, list) in [(SCORE, &scores.scores), (NORMAL, &scores.normal)] {
             tensors.insert(name.to_owned(), HostTensor::f32([list.len()], list.clone())?);
         }
-        tensors.extend(scores.maps.iter().map(|maps| (MAPS.to_owned(), maps.clone())));
+        if let Some(maps) = &scores.maps {
+            let extents = (0..maps.len()).flat_map(|map| maps.extents(map)).map(|extent| extent as i64).collect();
+            tensors.insert(EXTENTS.to_owned(), HostTensor::i64([maps.len(), 2], extents)?);
+        }
         write_json(&folder.join("cost.json"), &scores.cost)?;
         store::save(&folder.join("scores.safetensors"), &tensors, &())
     }

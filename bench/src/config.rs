@@ -9,6 +9,7 @@ use mimus_core::train::{OptimizerSpec, Schedule};
 use mimus_core::{Context, Error, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::input::Input;
 use crate::keys::{self, Table};
 use crate::stages;
 
@@ -118,16 +119,6 @@ pub(crate) struct Component {
     pub(crate) options: Table,
 }
 
-/// What every picture becomes before the model sees it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Input {
-    /// Height in pixels.
-    pub(crate) height: usize,
-    /// Width in pixels.
-    pub(crate) width: usize,
-}
-
 impl Component {
     pub(crate) fn label(&self) -> &str {
         self.label.as_deref().unwrap_or(&self.plugin)
@@ -148,12 +139,6 @@ where
         value.try_into().map_err(|error: toml::de::Error| serde::de::Error::custom(error.message()))
     };
     list.into_iter().map(entry).collect()
-}
-
-impl Default for Input {
-    fn default() -> Self {
-        Self { height: 256, width: 256 }
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

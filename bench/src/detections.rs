@@ -6,22 +6,22 @@ use rayon::prelude::*;
 
 use crate::samples::Samples;
 
-/// Sweeps a threshold over all maps, `map` giving that of a sample at the size of its frame. `videos` holds the number of each sample's
+/// Sweeps a threshold over all maps, `judged` giving size, map at this size, and mask of a frame. `videos` holds the number of each sample's
 /// video; the result has one entry for every number. Maps are made twice, and no more at a time than there are threads.
 pub(crate) fn sweep(
-    samples: &Samples,
+    samples: &Samples<'_>,
     videos: &[usize],
-    map: impl Fn(usize) -> Result<Vec<f32>> + Sync,
+    judged: impl Fn(usize) -> Result<([usize; 2], Vec<f32>, Option<Vec<u8>>)> + Sync,
 ) -> Result<Vec<SweptVideo>> {
-    let candidates = |sample: usize| Thresholds::candidates(&map(sample)?).context("file", samples.name(sample));
+    let candidates = |sample: usize| Thresholds::candidates(&judged(sample)?.1).context("file", samples.name(sample));
     let candidates: Vec<Vec<f32>> = (0..videos.len()).into_par_iter().map(candidates).collect::<Result<_>>()?;
     let thresholds = Thresholds::of(candidates.concat());
     let count = videos.iter().max().map_or(0, |last| last + 1);
     let one = |number: usize| {
         let mut video = VideoSweep::new(&thresholds, STREET_SCENE);
         for sample in (0..videos.len()).filter(|sample| videos[*sample] == number) {
-            let frame = samples.frame(sample);
-            video.add(frame.size, &map(sample)?, frame.mask.as_deref()).context("file", samples.name(sample))?;
+            let (size, map, mask) = judged(sample)?;
+            video.add(size, &map, mask.as_deref()).context("file", samples.name(sample))?;
         }
         Ok(video.finish())
     };

@@ -12,7 +12,8 @@ use crate::cell::Scores;
 use crate::config::Eval;
 use crate::detections;
 use crate::images::resize_map;
-use crate::samples::{Samples, videos};
+use crate::samples::{Samples, Truth, videos};
+use crate::score_maps::ScoreMaps;
 use crate::statistics::{Differences, Stratum};
 
 /// Quantiles of normal, and of anomalous, pixel scores that bound the bins of the bootstrap.
@@ -25,10 +26,13 @@ const CHUNK: usize = 8;
 pub(crate) struct Evaluation {
     whole: Whole,
     numbers: Numbers,
+    /// Pixels of each unit that a bootstrap draws.
     binned: Option<(PixelBins, Vec<BinnedImage>)>,
     /// What maps detect in each video, where there are masks.
     swept: Option<Vec<SweptVideo>>,
     limit: f64,
+    /// Of each sample: the unit that it begins, if it begins one.
+    begins: Vec<Option<usize>>,
     strata: Vec<Stratum>,
 }
 
@@ -113,8 +117,8 @@ pub(crate) const COLUMNS: [Column; 12] = [
 
 impl Evaluation {
     /// Judges scores and maps; maps are resized to the frames' own sizes, where the masks are. Scores of videos go through the protocol.
-    pub(crate) fn new(scores: &Scores, samples: &Samples, group: &Group, eval: &Eval) -> Result<Self> {
-        let infos: Vec<&SampleInfo> = (0..samples.len()).map(|i| &group.test[samples.position(i)]).collect();
+    pub(crate) fn new(scores: &Scores, samples: &Samples<'_>, group: &Group, eval: &Eval) -> Result<Self> {
+        let infos: Vec<&SampleInfo> = (0..samples.judged()).map(|i| &group.test[samples.position(i)]).collect();
         let labels: Vec<bool> = infos.iter().map(|info| info.anomalous).collect();
         let protocol = eval.protocol.resolve()?;
         let mut raw: Vec<f64> = scores.scores.iter().map(|score| f64::from(*score)).collect();
@@ -126,7 +130,7 @@ impl Evaluation {
                 let mut numbers = Vec::new();
                 for (number, (_, frames)) in videos.into_iter().enumerate() {
                     let start = numbers.len();
-                    let own = (start..samples.len()).take_while(|i| frames.contains(&samples.position(*i))).count();
+                    let own = (start..samples.judged()).take_while(|i| frames.contains(&samples.position(*i))).count();
                     let scored = protocol.scores(&[(1.0, &raw[start..start + own])])?;
                     let ranked = protocol.kept(frames);
                     for (i, score) in (start..).zip(scored) {
@@ -138,18 +142,18 @@ impl Evaluation {
                 Some(numbers)
             }
         };
+        let units = units(&infos)?;
         let (pixel, binned) = match &scores.maps {
             None => (Err("the model has no score map".to_owned()), None),
             Some(_) if !group.has_masks => (Err("not every anomalous image has a mask".to_owned()), None),
             Some(maps) => {
-                let (metrics, binned) = pixels(maps.as_f32()?, &maps.shape()[1..], samples, eval.aupro_limit)?;
+                let (metrics, binned) = pixels(maps, samples, &units, eval.aupro_limit)?;
                 (Ok(metrics), Some(binned))
             }
         };
         let swept = match (&videos, &scores.maps) {
             (Some(videos), Some(maps)) if group.has_masks => {
-                let (values, from) = (maps.as_f32()?, [maps.shape()[1], maps.shape()[2]]);
-                Some(detections::sweep(samples, videos, |i| Ok(enlarged(values, from, samples, i)))?)
+                Some(detections::sweep(samples, videos, |i| judged(maps, samples, i))?)
             }
             _ => None,
         };
@@ -158,9 +162,13 @@ impl Evaluation {
             (None, pixel) => Err(pixel.as_ref().err().cloned().unwrap_or_default()),
         });
         let whole = Whole { labels, scores: raw, kept, videos, missing: protocol.missing };
-        let all: Vec<usize> = (0..samples.len()).collect();
+        let all: Vec<usize> = (0..samples.judged()).collect();
         let numbers = Numbers { ranked: whole.ranked(&all)?, pixel, tracks };
-        Ok(Self { whole, numbers, binned, swept, limit: eval.aupro_limit, strata: strata(&infos)? })
+        let mut begins = vec![None; infos.len()];
+        units.iter().enumerate().for_each(|(unit, samples)| begins[samples[0]] = Some(unit));
+        let anomalous = |unit: &Vec<usize>| unit.iter().any(|i| infos[*i].anomalous);
+        let (with, without): (Stratum, Stratum) = units.into_iter().partition(anomalous);
+        Ok(Self { whole, numbers, binned, swept, limit: eval.aupro_limit, begins, strata: vec![without, with] })
     }
 
     /// The columns that there are for this kind of data, with the exact values.
@@ -196,8 +204,9 @@ impl Evaluation {
 
     /// Every one of [`Evaluation::metrics`] on the samples at the positions `drawn`.
     pub(crate) fn resampled(&self, drawn: &[usize]) -> Result<Differences> {
+        let units: Vec<usize> = drawn.iter().filter_map(|i| self.begins[*i]).collect();
         let binned = self.binned.as_ref();
-        let pixel = match binned.map(|(bins, images)| bins.metrics(images, drawn, self.limit)).transpose()? {
+        let pixel = match binned.map(|(bins, images)| bins.metrics(images, &units, self.limit)).transpose()? {
             Some(pixel) => Ok(pixel),
             None => Err(String::new()),
         };
@@ -235,38 +244,42 @@ fn same_video(videos: &[usize]) -> impl Fn(&usize, &usize) -> bool + '_ {
     |a, b| videos[*a] == videos[*b] && *b == *a + 1
 }
 
-fn strata(infos: &[&SampleInfo]) -> Result<Vec<Stratum>> {
-    let units: Stratum = match videos(infos)? {
+/// What a bootstrap draws: every image alone, or the frames of a video together.
+fn units(infos: &[&SampleInfo]) -> Result<Stratum> {
+    Ok(match videos(infos)? {
         Some(videos) => videos.into_iter().map(|(_, range)| range.collect()).collect(),
         None => (0..infos.len()).map(|i| vec![i]).collect(),
-    };
-    let anomalous = |unit: &Vec<usize>| unit.iter().any(|i| infos[*i].anomalous);
-    let (with, without): (Stratum, Stratum) = units.into_iter().partition(anomalous);
-    Ok(vec![without, with])
+    })
 }
 
-/// A sample's map at the size of its frame.
-fn enlarged(maps: &[f32], from: [usize; 2], samples: &Samples, i: usize) -> Vec<f32> {
-    resize_map(&maps[i * from[0] * from[1]..][..from[0] * from[1]], from, samples.frame(i).size)
+/// Size, map at this size, and mask of a judged frame.
+fn judged(maps: &ScoreMaps, samples: &Samples<'_>, i: usize) -> Result<([usize; 2], Vec<f32>, Option<Vec<u8>>)> {
+    let Truth { size, mask } = samples.truth(i)?;
+    Ok((size, resize_map(&maps.read(i)?, maps.extents(i), size), mask))
 }
 
 type Binned = (PixelBins, Vec<BinnedImage>);
 
-fn pixels(maps: &[f32], extents: &[usize], samples: &Samples, limit: f64) -> Result<(PixelMetrics, Binned)> {
-    let from = [extents[0], extents[1]];
-    let map = |i: usize| enlarged(maps, from, samples, i);
+fn pixels(maps: &ScoreMaps, samples: &Samples<'_>, units: &[Vec<usize>], limit: f64) -> Result<(PixelMetrics, Binned)> {
+    let one = |i: &usize| judged(maps, samples, *i);
     let mut scores = PixelScores::new();
-    let order: Vec<usize> = (0..samples.len()).collect();
+    let order: Vec<usize> = (0..samples.judged()).collect();
     for chunk in order.chunks(CHUNK) {
-        let resized: Vec<Vec<f32>> = chunk.par_iter().map(|i| map(*i)).collect();
-        for (i, map) in chunk.iter().zip(resized) {
-            let frame = samples.frame(*i);
-            scores.add(frame.size, &map, frame.mask.as_deref()).context("file", samples.name(*i))?;
+        let resized = chunk.par_iter().map(one).collect::<Result<Vec<_>>>()?;
+        for (i, (size, map, mask)) in chunk.iter().zip(resized) {
+            scores.add(size, &map, mask.as_deref()).context("file", samples.name(*i))?;
         }
     }
     let bins = scores.bins(QUANTILES);
     let metrics = scores.finish(limit)?;
-    let one = |i: usize| bins.image(samples.frame(i).size, &map(i), samples.frame(i).mask.as_deref());
-    let binned = order.into_par_iter().map(one).collect::<Result<_>>()?;
+    let unit = |unit: &Vec<usize>| {
+        let mut sum = bins.none();
+        for i in unit {
+            let (size, map, mask) = one(i)?;
+            bins.add(&mut sum, &bins.image(size, &map, mask.as_deref())?)?;
+        }
+        Ok(sum)
+    };
+    let binned = units.par_iter().map(unit).collect::<Result<_>>()?;
     Ok((metrics, (bins, binned)))
 }

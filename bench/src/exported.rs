@@ -10,7 +10,7 @@ use crate::deploy::{CHANNELS, IMAGE};
 use crate::facts::{Facts, RESIZE, VERSION};
 use crate::files;
 use crate::images::shrink;
-use crate::scorer::Scored;
+use crate::scorer::{Map, Scored};
 
 /// A loaded file.
 pub(crate) struct Exported {
@@ -46,12 +46,6 @@ impl Exported {
         Ok(Self { session, facts, batch, size: [height, width], file })
     }
 
-    /// Height and width of the file's score map, if it has one.
-    pub(crate) fn map_size(&self) -> Option<[usize; 2]> {
-        let (_, ty) = self.file.outputs.iter().find(|(name, _)| name == "score_map")?;
-        if let [_, _, height, width] = ty.shape[..] { Some([height, width]) } else { None }
-    }
-
     /// Scores and maps of at most [`Exported::batch`] pictures; what is missing to a batch is filled with the last of them.
     pub(crate) fn scores(&mut self, pictures: &[(String, Pixels)]) -> Result<Vec<Scored>> {
         let mut values = Vec::new();
@@ -66,12 +60,18 @@ impl Exported {
             let found = self.file.outputs.iter().position(|(name, _)| name == wanted);
             found.map(|i| outputs[i].as_f32()).transpose()
         };
+        let extents = self.file.outputs.iter().find_map(|(name, ty)| match ty.shape[..] {
+            [_, _, height, width] if name == "score_map" => Some([height, width]),
+            _ => None,
+        });
         let (scores, maps) = (output("score")?.unwrap_or_default(), output("score_map")?);
         let scored = |(i, (name, _)): (usize, &(String, Pixels))| {
             let score = scores.get(i).copied().unwrap_or(f32::NAN);
-            let map =
-                maps.and_then(|maps| maps.chunks_exact((maps.len() / self.batch).max(1)).nth(i)).map(<[f32]>::to_vec);
-            if !score.is_finite() || map.iter().flatten().any(|x| !x.is_finite()) {
+            let map = maps.zip(extents).and_then(|(maps, extents)| {
+                let values = maps.chunks_exact(extents[0] * extents[1]).nth(i)?.to_vec();
+                Some(Map { extents, values })
+            });
+            if !score.is_finite() || map.iter().flat_map(|map| &map.values).any(|x| !x.is_finite()) {
                 return Err(Error::new(ErrorKind::Numeric, "the score is not a finite number").with("file", name));
             }
             Ok(Scored { score, map })

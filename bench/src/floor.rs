@@ -3,13 +3,14 @@
 use std::time::Instant;
 
 use mimus_core::plugin::{Pixels, SampleInfo, Split};
-use mimus_core::{Context, Error, HostTensor, Result};
+use mimus_core::{Context, Error, Result};
 use rayon::prelude::*;
 
 use crate::cell::{Scores, Workshop};
 use crate::cost::{self, Cost};
-use crate::images::{gray, resize_map};
+use crate::images::gray;
 use crate::samples::{Samples, videos};
+use crate::score_maps::Writing;
 
 /// Height and width of the box over which differences are averaged, in pixels of the frame; a frame that is smaller is averaged whole.
 const BOX: usize = 24;
@@ -20,16 +21,14 @@ const STRETCH: usize = 32;
 /// Scores the frames that a model scores.
 ///
 /// The score of a frame is the largest mean, over all boxes of 24 x 24 pixels, of the absolute difference to the frame before in gray levels
-/// of 0 to 1, at the frame's own size; its map is the mean of the box around each pixel, moved inside where it would leave the frame, and is
-/// kept at the size of the model's input, as maps of models are. The first frame of a video has what the second has.
+/// of 0 to 1, at the frame's own size; its map is the mean of the box around each pixel, moved inside where it would leave the frame. The first frame of a video has what the second has.
 ///
 /// # Errors
-/// If a video has one frame, or frames of different sizes.
-pub(crate) fn scores(shop: &Workshop<'_>, samples: &Samples) -> Result<Scores> {
+/// If a video has one frame, or frames of different sizes; if the disk is full.
+pub(crate) fn scores(shop: &Workshop<'_>, samples: &Samples<'_>, mut maps: Writing) -> Result<Scores> {
     let start = Instant::now();
     let infos: Vec<&SampleInfo> = shop.data().test.iter().collect();
     let pairs = pairs(&infos, samples)?;
-    let size = shop.size();
     let read = |position: usize| {
         let pixels = shop.plan.data.read(shop.group, Split::Test, position)?.pixels;
         Ok::<_, Error>((position, pixels))
@@ -45,21 +44,27 @@ pub(crate) fn scores(shop: &Workshop<'_>, samples: &Samples) -> Result<Scores> {
             let second = read(*after)?;
             let (map, extents) = motion(&first.1, &second.1).context("file", infos[*after].path.display())?;
             let score = map.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            found.push((score, resize_map(&map, extents, size)));
+            found.push((score, map, extents));
             last = Some(second);
         }
         Ok(found)
     };
-    let found: Vec<Vec<(f32, Vec<f32>)>> = pairs.par_chunks(STRETCH).map(stretch).collect::<Result<_>>()?;
-    let (scores, maps): (Vec<f32>, Vec<Vec<f32>>) = found.into_iter().flatten().unzip();
-    let maps = HostTensor::f32([scores.len(), size[0], size[1]], maps.concat())?;
+    let mut scores = Vec::new();
+    for pairs in pairs.chunks(STRETCH * rayon::current_num_threads()) {
+        let found = pairs.par_chunks(STRETCH).map(stretch).collect::<Result<Vec<_>>>()?;
+        for (score, map, extents) in found.into_iter().flatten() {
+            scores.push(score);
+            maps.add(extents, &map)?;
+        }
+    }
+    let maps = maps.finish()?;
     let score_ms = 1e3 * start.elapsed().as_secs_f64() / scores.len().max(1) as f64;
     let cost = Cost { train_seconds: 0.0, score_ms, peak_mib: cost::peak_mib() };
-    Ok(Scores { scores, maps: Some(maps), normal: Vec::new(), calibration: Default::default(), cost })
+    Ok(Scores { scores, maps, normal: Vec::new(), calibration: Default::default(), cost })
 }
 
 /// For every sample the positions of two frames: the one before and its own; of the first of a video its own and the one behind.
-fn pairs(infos: &[&SampleInfo], samples: &Samples) -> Result<Vec<[usize; 2]>> {
+fn pairs(infos: &[&SampleInfo], samples: &Samples<'_>) -> Result<Vec<[usize; 2]>> {
     let videos = videos(infos)?.unwrap_or_default();
     let mut starts = vec![false; infos.len()];
     for (video, range) in &videos {
@@ -74,7 +79,7 @@ fn pairs(infos: &[&SampleInfo], samples: &Samples) -> Result<Vec<[usize; 2]>> {
         first if starts.get(first).copied().unwrap_or(true) => [first, first + 1],
         position => [position - 1, position],
     };
-    Ok((0..samples.len()).map(pair).collect())
+    Ok((0..samples.judged()).map(pair).collect())
 }
 
 /// The map of a frame at its own size, and this size.
@@ -113,11 +118,14 @@ fn boxes(values: &[f64], [height, width]: [usize; 2]) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
+    use std::sync::Arc;
 
-    use mimus_core::plugin::{Clip, Edge};
+    use mimus_core::plugin::{Clip, Edge, Group};
 
     use super::*;
     use crate::images::Picture;
+    use crate::reel::Reel;
+    use crate::samples::Footage;
 
     fn frames(videos: &[(&str, usize)]) -> Vec<SampleInfo> {
         let info = |name: &str, i: usize| SampleInfo {
@@ -132,10 +140,12 @@ mod tests {
     }
 
     fn found(videos: &[(&str, usize)], clip: Clip) -> Result<Vec<[usize; 2]>> {
-        let infos = frames(videos);
-        let infos: Vec<&SampleInfo> = infos.iter().collect();
-        let pictures = infos.iter().map(|_| Picture { values: Vec::new(), mask: None, size: [1, 1] }).collect();
-        pairs(&infos, &Samples::new(pictures, &infos, &clip)?)
+        let test = frames(videos);
+        let group = Group { name: String::new(), train: Vec::new(), test, has_masks: false };
+        let decode = |_, _| Ok(Picture { values: Vec::new(), mask: None, size: [1, 1] });
+        let footage = Footage { reel: Arc::new(Reel::new(1, decode)), group: &group, split: Split::Test };
+        let all: Vec<usize> = (0..group.test.len()).collect();
+        pairs(&group.test.iter().collect::<Vec<_>>(), &Samples::whole(footage, &all, &clip)?)
     }
 
     #[test]

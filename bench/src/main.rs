@@ -1,6 +1,7 @@
 //! The command `mimus`: an honest benchmark of visual anomaly detectors against their boosted variants.
 #![forbid(unsafe_code)]
 
+mod cache;
 mod cell;
 mod chart;
 mod commands;
@@ -17,8 +18,10 @@ mod facts;
 mod fault;
 mod files;
 mod floor;
+mod flows;
 mod folder;
 mod images;
+mod input;
 mod keys;
 mod maps;
 mod material;
@@ -28,8 +31,11 @@ mod parity;
 mod plan;
 mod plugins;
 mod progress;
+mod reel;
+mod regions;
 mod report;
 mod samples;
+mod score_maps;
 mod scorer;
 mod stages;
 mod statistics;

@@ -17,17 +17,22 @@ use crate::images::resize_map;
 use crate::samples::Samples;
 
 /// Writes what the configuration asks for below `maps/<model>/<variant>/seed<seed>/<group>` and `overlays/...`.
-pub(crate) fn write(shop: &Workshop<'_>, variant: &str, seed: u64, scores: &Scores, samples: &Samples) -> Result<()> {
+pub(crate) fn write(
+    shop: &Workshop<'_>,
+    variant: &str,
+    seed: u64,
+    scores: &Scores,
+    samples: &Samples<'_>,
+) -> Result<()> {
     let eval = &shop.plan.config.eval;
     let Some(maps) = scores.maps.as_ref().filter(|_| eval.maps || eval.overlays) else { return Ok(()) };
-    let (from, values) = ([maps.shape()[1], maps.shape()[2]], maps.as_f32()?);
-    let range = Range::of(values);
+    let range = Range::of(&maps.sample(DRAWN_BY)?);
     let label = plain(&shop.plan.models[shop.model].label);
     let below = Path::new(&label).join(plain(variant)).join(format!("seed{seed}")).join(plain(&shop.data().name));
-    let one = |(i, map): (usize, &[f32])| {
-        let (position, frame) = (samples.position(i), samples.frame(i));
+    let one = |i: usize| {
+        let (position, frame) = (samples.position(i), samples.truth(i)?);
         let (info, size) = (&shop.data().test[position], frame.size);
-        let map = resize_map(map, from, size);
+        let map = resize_map(&maps.read(i)?, maps.extents(i), size);
         let file = |kind: &str, extension: &str| {
             let parts = info.id.split('/').map(plain).collect::<Vec<_>>().join("/");
             shop.folder.path(kind).join(&below).join(format!("{parts}.{extension}"))
@@ -41,8 +46,11 @@ pub(crate) fn write(shop: &Workshop<'_>, variant: &str, seed: u64, scores: &Scor
         }
         Ok(())
     };
-    values.par_chunks(from[0] * from[1]).enumerate().try_for_each(one)
+    (0..maps.len()).into_par_iter().try_for_each(one)
 }
+
+/// Scores that decide which colours a cell's maps are drawn in, at most about.
+pub(crate) const DRAWN_BY: usize = 1 << 22;
 
 /// Writes scores as they are, one 32-bit float for each pixel.
 pub(crate) fn write_tiff(path: &Path, map: &[f32], [height, width]: [usize; 2]) -> Result<()> {

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use mimus_core::boost::{CALIBRATION, STUDENT};
-use mimus_core::plugin::{Batch, Fill, InputSpec, ModelSpec, ProgramId, STATISTICS, Session};
+use mimus_core::plugin::{Batch, EMPTY_SCORE, Fill, InputSpec, ModelSpec, ProgramId, STATISTICS, Session};
 use mimus_core::{Error, ErrorKind, Graph, HostTensor, Result, ValueId, passes};
 
 use crate::fault;
-use crate::images;
+use crate::flows::Pairing;
+use crate::regions::Region;
 use crate::samples::Samples;
 use crate::store::Tensors;
 
@@ -24,8 +25,16 @@ pub(crate) struct Scorer<'a> {
 /// What the program says of one picture.
 pub(crate) struct Scored {
     pub(crate) score: f32,
-    /// `[H, W]` of the model's input, if the model has a map.
-    pub(crate) map: Option<Vec<f32>>,
+    /// If the model has a map.
+    pub(crate) map: Option<Map>,
+}
+
+/// A score map.
+pub(crate) struct Map {
+    /// Height and width.
+    pub(crate) extents: [usize; 2],
+    /// `[H, W]`.
+    pub(crate) values: Vec<f32>,
 }
 
 impl<'a> Scorer<'a> {
@@ -54,7 +63,7 @@ impl<'a> Scorer<'a> {
 
     /// Measures mean and deviation of the model's own statistics over the pictures that it learned from, and writes them to its
     /// buffers; returns these.
-    pub(crate) fn measure(&mut self, samples: &Samples) -> Result<Tensors> {
+    pub(crate) fn measure(&mut self, samples: &Samples<'_>) -> Result<Tensors> {
         let prefix = format!("{STATISTICS}.");
         let outputs: Vec<(usize, String)> = (self.program.outputs.iter().enumerate())
             .filter(|(_, named)| named.name.starts_with(&prefix))
@@ -81,7 +90,11 @@ impl<'a> Scorer<'a> {
     }
 
     /// Mean and population deviation of all elements of outputs, over all pictures.
-    fn moments<K: Ord + Clone>(&mut self, samples: &Samples, outputs: &[(usize, K)]) -> Result<BTreeMap<K, [f64; 2]>> {
+    fn moments<K: Ord + Clone>(
+        &mut self,
+        samples: &Samples<'_>,
+        outputs: &[(usize, K)],
+    ) -> Result<BTreeMap<K, [f64; 2]>> {
         let mut sums: BTreeMap<K, (f64, f64, f64)> = BTreeMap::new();
         if outputs.is_empty() {
             return Ok(BTreeMap::new());
@@ -107,7 +120,7 @@ impl<'a> Scorer<'a> {
 
     /// Measures mean and deviation of the task's and the mimicking score on normal pictures and writes them to the
     /// calibration's buffers; returns these.
-    pub(crate) fn calibrate(&mut self, samples: &Samples) -> Result<Tensors> {
+    pub(crate) fn calibrate(&mut self, samples: &Samples<'_>) -> Result<Tensors> {
         let wanted = |program: &Graph, part: &str| program.variable(&format!("{CALIBRATION}.{part}.mean")).is_some();
         let has_map = self.program.output("score_map").is_some();
         let outputs: Vec<(usize, &'static str)> = (self.program.outputs.iter().enumerate())
@@ -133,38 +146,51 @@ impl<'a> Scorer<'a> {
         Ok(written)
     }
 
-    /// Scores every picture, in order.
+    /// Scores every frame, in order. Of a model of regions a frame has the highest score of its regions, and so has every pixel.
+    ///
+    /// # Errors
+    /// If a score is no finite number, or a frame cannot be read.
     pub(crate) fn scores(
         &mut self,
-        samples: &Samples,
+        samples: &Samples<'_>,
         mut take: impl FnMut(usize, Scored) -> Result<()>,
     ) -> Result<()> {
         let position = |name: &str| self.program.outputs.iter().position(|named| named.name == name);
-        let (score, map) = (position("score"), position("score_map"));
+        let (score, map, empty) = (position("score"), position("score_map"), position(EMPTY_SCORE));
         let score = score.ok_or_else(|| Error::plugin("the evaluation program has no output `score`"))?;
-        self.each(samples, |picture, position, n, values| {
+        let mut frame = Gathered::default();
+        self.each(samples, |sample, position, n, values| {
             let value = values[score].as_f32()?[position];
+            let (judged, region) = samples.place(sample);
             let map = match map {
                 Some(map) => {
-                    let values = values[map].as_f32()?;
-                    let length = values.len() / n;
-                    Some(values[position * length..][..length].to_vec())
+                    let ([.., height, width], all) = (values[map].shape(), values[map].as_f32()?) else {
+                        return Err(Error::plugin("the score map is not [N, 1, H, W]"));
+                    };
+                    let length = all.len() / n;
+                    Some(Map { extents: [*height, *width], values: all[position * length..][..length].to_vec() })
                 }
                 None => None,
             };
-            let bad = !value.is_finite() || map.iter().flatten().any(|x| !x.is_finite());
+            let bad = !value.is_finite() || map.iter().flat_map(|map| &map.values).any(|x| !x.is_finite());
             if bad {
                 return Err(Error::new(ErrorKind::Numeric, "the score is not a finite number")
-                    .with("file", samples.name(picture)));
+                    .with("file", samples.name(judged)));
             }
-            take(picture, Scored { score: value, map })
-        })
+            let Some(region) = region else { return take(judged, Scored { score: value, map }) };
+            let empty = empty.ok_or_else(|| Error::plugin("a model of regions has no output `empty_score`"))?;
+            frame.empty = Some(values[empty].as_f32()?[0]);
+            frame.give(samples, judged, &mut take)?;
+            frame.own.push((region, value));
+            Ok(())
+        })?;
+        if samples.takes_regions() { frame.give(samples, samples.judged(), &mut take) } else { Ok(()) }
     }
 
-    /// Calls `take(picture, position in the batch, batch size, outputs)`; the last batch is filled up by repeating its last picture.
+    /// Calls `take(sample, position in the batch, batch size, outputs)`; the last batch is filled up by repeating its last sample.
     fn each(
         &mut self,
-        samples: &Samples,
+        samples: &Samples<'_>,
         mut take: impl FnMut(usize, usize, usize, &[HostTensor]) -> Result<()>,
     ) -> Result<()> {
         let first = self.program.inputs().next().and_then(|(_, value)| self.program.ty(value).shape.first().copied());
@@ -174,8 +200,8 @@ impl<'a> Scorer<'a> {
             let taken: Vec<usize> = (start..start + n).map(|i| i.min(samples.len() - 1)).collect();
             let values = inputs(&self.program, &self.inputs, samples, &taken)?;
             let outputs = self.session.run(self.id, &values)?;
-            for (position, picture) in (start..samples.len().min(start + n)).enumerate() {
-                take(picture, position, n, &outputs).map_err(|error| match error.kind() {
+            for (position, sample) in (start..samples.len().min(start + n)).enumerate() {
+                take(sample, position, n, &outputs).map_err(|error| match error.kind() {
                     ErrorKind::Numeric => fault::locate(self.session, &self.program, &values, error),
                     _ => error,
                 })?;
@@ -185,21 +211,63 @@ impl<'a> Scorer<'a> {
     }
 }
 
+/// The scores of one frame's regions, until all are there.
+#[derive(Default)]
+struct Gathered {
+    /// The next frame that gets a score.
+    frame: usize,
+    own: Vec<(Region, f32)>,
+    /// The score where there is no region.
+    empty: Option<f32>,
+}
+
+impl Gathered {
+    /// Gives the frames before `end` their scores.
+    fn give(
+        &mut self,
+        samples: &Samples<'_>,
+        end: usize,
+        take: &mut impl FnMut(usize, Scored) -> Result<()>,
+    ) -> Result<()> {
+        while self.frame < end {
+            let empty = self.empty.ok_or_else(|| {
+                Error::data("no region was found in any frame").hint("give regions of a detector with input.regions")
+            })?;
+            let [height, width] = samples.truth(self.frame)?.size;
+            let mut values = vec![empty; height * width];
+            let mut score = empty;
+            for (region, own) in self.own.drain(..) {
+                score = score.max(own);
+                for y in region.y1..region.y2 {
+                    let row = &mut values[y * width..][region.x1..region.x2];
+                    row.iter_mut().for_each(|value| *value = value.max(own));
+                }
+            }
+            take(self.frame, Scored { score, map: Some(Map { extents: [height, width], values }) })?;
+            self.frame += 1;
+        }
+        Ok(())
+    }
+}
+
 /// The evaluation program as it is run: scores, maps, and what calibration measures.
 pub(crate) fn program(eval: &Graph) -> Result<Graph> {
     let wanted = |name: &str| {
-        matches!(name, "score" | "score_map") || calibrated(name).is_some() || name.starts_with(STATISTICS)
+        matches!(name, "score" | "score_map" | EMPTY_SCORE)
+            || calibrated(name).is_some()
+            || name.starts_with(STATISTICS)
     };
     passes::optimise(&passes::keep_outputs(eval, wanted)?)
 }
 
 /// What an evaluation program is fed: the pictures at the positions `taken`, and zeros where training has noise.
-pub(crate) fn inputs(program: &Graph, known: &[InputSpec], samples: &Samples, taken: &[usize]) -> Result<Batch> {
+pub(crate) fn inputs(program: &Graph, known: &[InputSpec], samples: &Samples<'_>, taken: &[usize]) -> Result<Batch> {
     let input = |(name, value): (&str, ValueId)| {
         let ty = program.ty(value);
         let value = match known.iter().find(|input| input.name == name).map(|input| input.fill) {
             Some(Fill::Image) => samples.batch(taken, &ty.shape)?,
-            Some(Fill::Flow) => return Err(images::no_flow(name)),
+            Some(Fill::Flow) => samples.flow(taken, &ty.shape, Pairing::Before)?,
+            Some(Fill::FlowAhead) => samples.flow(taken, &ty.shape, Pairing::After)?,
             _ => HostTensor::full(ty, 0.0),
         };
         Ok((name.to_owned(), value))

@@ -88,7 +88,8 @@ impl<'a> Sweep<'a> {
         if let Some(Imported { origin, summary, .. }) = &shop.imported {
             self.progress.line(&format!("baseline from {}: {summary}", origin.file.display()));
         }
-        let material = contained(|| Material::load(self.plan, group, shop.spec()))?;
+        let progress = &mut self.progress;
+        let material = contained(|| Material::load(self.plan, group, shop.spec(), &mut |line| progress.line(line)))?;
         for seed in self.plan.config.run.seeds.clone() {
             for (variant, planned) in self.cells_of(seed) {
                 let outcome = self.cell(&shop, &material, planned, seed);
@@ -106,7 +107,7 @@ impl<'a> Sweep<'a> {
         plan.variants.iter().enumerate().filter(move |(_, variant)| first || variant.recipe.is_trained())
     }
 
-    fn cell(&mut self, shop: &Workshop<'_>, material: &Material, variant: &Variant, seed: u64) -> Result<Outcome> {
+    fn cell(&mut self, shop: &Workshop<'_>, material: &Material<'_>, variant: &Variant, seed: u64) -> Result<Outcome> {
         cost::reset_peak();
         let work = self.work;
         let units = Workshop::work(self.plan, shop.group, variant);
@@ -123,7 +124,7 @@ impl<'a> Sweep<'a> {
                 if work == Work::Train {
                     return Ok(Outcome::Trained);
                 }
-                let scores = floor::scores(shop, &material.test)?;
+                let scores = floor::scores(shop, &material.test, shop.maps(variant, seed)?)?;
                 shop.keep(variant, seed, &scores)?;
                 return judge(plan, shop, material, variant, seed, scores);
             }
@@ -177,7 +178,7 @@ fn label(shop: &Workshop<'_>, variant: &Variant, seed: u64) -> String {
 fn judge(
     plan: &Plan,
     shop: &Workshop<'_>,
-    material: &Material,
+    material: &Material<'_>,
     variant: &Variant,
     seed: u64,
     scores: Scores,
@@ -185,7 +186,7 @@ fn judge(
     let eval = &plan.config.eval;
     let evaluation = Evaluation::new(&scores, &material.test, shop.data(), eval)?;
     maps::write(shop, &variant.name, seed, &scores, &material.test)?;
-    let positions = (0..material.test.len()).map(|i| material.test.position(i)).collect();
+    let positions = (0..material.test.judged()).map(|i| material.test.position(i)).collect();
     Ok(Outcome::Judged(Box::new(Judged { cost: scores.cost, evaluation, scores: scores.scores, positions })))
 }
 

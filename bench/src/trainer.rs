@@ -12,7 +12,7 @@ use mimus_core::{Context, Error, ErrorKind, Graph, HostTensor, Result, passes};
 
 use crate::config::Train;
 use crate::fault;
-use crate::images;
+use crate::flows::Pairing;
 use crate::samples::Samples;
 use crate::store::Checkpoint;
 
@@ -26,9 +26,9 @@ pub(crate) struct Training<'a> {
     pub(crate) options: &'a Train,
     pub(crate) epochs: usize,
     pub(crate) seed: u64,
-    pub(crate) samples: &'a Samples,
+    pub(crate) samples: &'a Samples<'a>,
     /// Pictures of textures, empty if the user gives none.
-    pub(crate) textures: &'a Samples,
+    pub(crate) textures: &'a Samples<'a>,
     /// Values that replace the declared first ones.
     pub(crate) first: &'a BTreeMap<String, HostTensor>,
 }
@@ -120,7 +120,8 @@ impl Training<'_> {
                     let n = shape.iter().product();
                     HostTensor::f32(*shape, (0..n).map(|_| stream.normal() as f32).collect())?
                 }
-                Fill::Flow => return Err(images::no_flow(&input.name)),
+                Fill::Flow => self.samples.flow(taken, shape, Pairing::Before)?,
+                Fill::FlowAhead => self.samples.flow(taken, shape, Pairing::After)?,
                 Fill::Prepared | Fill::Texture => continue,
             };
             inputs.insert(input.name.clone(), value);
@@ -253,7 +254,8 @@ impl Epoch<'_> {
     /// lead to the same place, and there the forward pass is searched for the layer.
     fn diverged(&mut self, step: usize, turn: usize, loss: f32) -> Result<Error> {
         let (taken, global) = (self.taken(step), self.global(step));
-        let names: Vec<&str> = taken.iter().map(|i| self.training.samples.name(*i)).collect();
+        let samples = self.training.samples;
+        let names: Vec<String> = taken.iter().map(|i| samples.name(samples.place(*i).0)).collect();
         let error = Error::new(ErrorKind::Numeric, format!("the loss is {loss}"));
         self.start.variables.iter().try_for_each(|(name, value)| self.session.write(name, value))?;
         for earlier in 0..step {

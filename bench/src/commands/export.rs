@@ -14,7 +14,7 @@ use crate::cell::{Scores, Workshop};
 use crate::deploy::deployed;
 use crate::facts::{self, Facts};
 use crate::folder::Folder;
-use crate::maps::Range;
+use crate::maps::{DRAWN_BY, Range};
 use crate::plan::{Lineup, Plan, Recipe};
 use crate::plugins::Places;
 use crate::store::Tensors;
@@ -130,7 +130,7 @@ impl Export {
         }
         facts.write(facts::NORMAL, &scores.normal)?;
         if let Some(maps) = &scores.maps {
-            facts.write(facts::RANGE, &Range::of(maps.as_f32()?))?;
+            facts.write(facts::RANGE, &Range::of(&maps.sample(DRAWN_BY)?))?;
         }
         Ok(facts)
     }

@@ -15,7 +15,7 @@ use crate::exported::Exported;
 use crate::facts;
 use crate::folder::{Folder, plain};
 use crate::images::resize_map;
-use crate::maps::{Range, write_overlay, write_tiff};
+use crate::maps::{DRAWN_BY, Range, write_overlay, write_tiff};
 use crate::plugins::{self, Places};
 use crate::print;
 use crate::samples::Samples;
@@ -46,8 +46,6 @@ struct Known {
     normal: Vec<f32>,
     /// How maps are drawn, if there are any.
     range: Option<Range>,
-    /// Height and width of maps.
-    size: [usize; 2],
     /// Pictures that are scored at once.
     batch: usize,
 }
@@ -76,8 +74,9 @@ impl Predict {
         let variant = &plan.variants[cell.variant];
         let mut session = plan.session(&plan.stages(cell.model, &variant.recipe).eval)?;
         let (mut scorer, scores) = shop.scorer(session.as_mut(), variant, cell.seed)?;
-        let range = scores.maps.as_ref().map(|maps| maps.as_f32().map(Range::of)).transpose()?;
-        let known = Known { normal: scores.normal, range, size: shop.size(), batch: plan.config.train.batch };
+        let drawn_by = scores.maps.as_ref().map(|maps| maps.sample(DRAWN_BY)).transpose()?;
+        let range = drawn_by.map(|values| Range::of(&values));
+        let known = Known { normal: scores.normal, range, batch: plan.config.train.batch };
         self.score_all(images, &known, |pictures| {
             let mut scored = Vec::new();
             let prepared = pictures
@@ -101,7 +100,6 @@ impl Predict {
         let known = Known {
             normal: exported.facts.read(facts::NORMAL)?.unwrap_or_default(),
             range: exported.facts.read(facts::RANGE)?,
-            size: exported.map_size().unwrap_or_default(),
             batch: exported.batch,
         };
         self.score_all(&self.arguments, &known, |pictures| exported.scores(pictures))
@@ -137,7 +135,7 @@ impl Predict {
     fn draw(&self, file: &Path, pixels: &Pixels, scored: Scored, known: &Known) -> Result<()> {
         let (Some(out), Some(map), Some(range)) = (&self.out, scored.map, known.range) else { return Ok(()) };
         let size = [pixels.height, pixels.width];
-        let map = resize_map(&map, known.size, size);
+        let map = resize_map(&map.values, map.extents, size);
         let stem = plain(&file.with_extension("").to_string_lossy());
         write_tiff(&out.join(format!("{stem}.tiff")), &map, size)?;
         write_overlay(&out.join(format!("{stem}.png")), pixels, &map, None, range)

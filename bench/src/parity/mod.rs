@@ -69,7 +69,7 @@ pub(crate) fn cases(lineup: &Lineup) -> Result<Vec<Case>> {
 }
 
 /// Samples of evenly spread pixel values, as the model sees them.
-fn samples(spec: &ModelSpec, count: usize, size: [usize; 2]) -> Samples {
+fn samples(spec: &ModelSpec, count: usize, size: [usize; 2]) -> Samples<'static> {
     let picture = |number: usize| {
         let mut stream = Stream::new(SEED, &format!("parity/{number}"));
         let Preprocessing { mean, std, .. } = &spec.preprocessing;

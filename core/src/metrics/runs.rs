@@ -8,7 +8,7 @@ use rayon::slice::ParallelSliceMut;
 use crate::error::{Error, Result};
 
 /// Bytes of numbers that are held in memory before they become a run on disk.
-const HELD: usize = 64 << 20;
+const HELD: usize = 16 << 20;
 
 /// One of so many numbers of a run is kept in memory, for [`Sorting::quantiles`].
 const STRIDE: usize = 1 << 12;

@@ -41,13 +41,14 @@ const RULES: &[Rule] = &[
     Rule {
         folder: "datasets/motion",
         members: &["mimus-core", "mimus-dataset-synthetic-video"],
-        outside: Some(&["rayon"]),
+        outside: Some(&["npyz", "rayon", "serde", "serde_json"]),
     },
+    Rule {
         folder: "datasets/",
         members: &["mimus-core", "mimus-decode", "mimus-drawing", "mimus-video"],
         outside: None,
     },
-    Rule { folder: "bench", members: &["mimus-candle", "mimus-core", "mimus-decode"], outside: None },
+    Rule { folder: "bench", members: &["mimus-candle", "mimus-core", "mimus-decode", "mimus-motion"], outside: None },
     Rule { folder: "tests/rogues/", members: &["mimus-core"], outside: Some(&["abi_stable"]) },
     Rule { folder: "tests", members: &["mimus-core"], outside: None },
 ];
