@@ -1,7 +1,7 @@
 //! How the score of an image comes from its score map.
 
 use crate::error::Result;
-use crate::graph::{Builder, Graph};
+use crate::graph::{Builder, Graph, Init, ValueId};
 use crate::tensor::ValueType;
 
 /// What is taken of the map.
@@ -35,6 +35,32 @@ pub fn image_score([samples, height, width]: [usize; 3], pooling: Pooling) -> Re
     Ok(b.finish())
 }
 
+/// Prefix of the outputs and buffers of scores that are measured over the training samples.
+pub const STATISTICS: &str = "statistics";
+
+/// `sum of weight * (score - mean) / std` over scores `[N]` with their names and weights, `[N]`; mean and deviation are those of the
+/// training samples, for [`crate::plugin::ModelSpec::statistics`] of these names: outputs `statistics.<name>` `[N]`, buffers
+/// `statistics.<name>.mean` and `statistics.<name>.std`.
+///
+/// # Errors
+/// If a score is not `[N]` of one N, or a name is taken.
+pub fn standardised_sum(b: &mut Builder, scores: &[(&str, ValueId, f64)]) -> Result<ValueId> {
+    let mut total = b.scalar(0.0)?;
+    for (name, score, weight) in scores {
+        let name = format!("{STATISTICS}.{name}");
+        b.output(&name, *score)?;
+        let standardised = b.scope(&name, |b| {
+            let mean = b.buffer("mean", [], Init::ZEROS)?;
+            let std = b.buffer("std", [], Init::ONES)?;
+            let centred = b.sub(*score, mean)?;
+            b.div(centred, std)
+        })?;
+        let weighted = b.affine(standardised, *weight, 0.0)?;
+        total = b.add(total, weighted)?;
+    }
+    Ok(total)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -51,5 +77,22 @@ mod tests {
             let score = Interpreter::new(Precision::F64).run(&graph, &inputs).unwrap();
             assert_eq!(score[0].floats().unwrap(), [expected], "{pooling:?}");
         }
+    }
+
+    #[test]
+    fn scores_are_standardised_each_by_its_own_numbers() {
+        let mut b = Builder::new("test");
+        let [x, y] = ["x", "y"].map(|name| b.input(name, ValueType::f32([2])).unwrap());
+        let total = standardised_sum(&mut b, &[("x", x, 2.0), ("y", y, 0.5)]).unwrap();
+        b.output("score", total).unwrap();
+        let mut interpreter = Interpreter::new(Precision::F64);
+        for (name, value) in [("x.mean", 1.0), ("x.std", 2.0), ("y.mean", -1.0), ("y.std", 4.0)] {
+            interpreter.variables.insert(format!("statistics.{name}"), Array::float([], vec![value]));
+        }
+        let inputs = [("x", vec![1.0, 5.0]), ("y", vec![3.0, -9.0])];
+        let inputs = inputs.map(|(name, values)| (name.to_owned(), Array::float([2], values))).into();
+        let results = interpreter.run(&b.finish(), &inputs).unwrap();
+        let floats: Vec<&[f64]> = results.iter().map(|array| array.floats().unwrap()).collect();
+        assert_eq!(floats, [[1.0, 5.0], [3.0, -9.0], [0.5, 3.0]]);
     }
 }

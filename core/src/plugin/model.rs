@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{ComponentInfo, Options};
+pub use crate::blocks::score::STATISTICS;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Graph, Variable};
 use crate::tensor::{Dtype, HostTensor};
@@ -76,9 +77,6 @@ pub struct ModelSpec {
     /// `statistics.<s>` `[N]` and reads the scalar buffers `statistics.<s>.mean` and `statistics.<s>.std` (population).
     pub statistics: Vec<String>,
 }
-
-/// Prefix of the outputs and buffers that [`ModelSpec::statistics`] names.
-pub const STATISTICS: &str = "statistics";
 
 impl ModelSpec {
     /// The turn that trains the detector itself last: the last of the last stage.

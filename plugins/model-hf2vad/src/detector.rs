@@ -1,9 +1,8 @@
 //! The two networks together: graphs of the three training stages and of evaluation.
 
 use mimus_core::blocks::dropout::Dropout;
-use mimus_core::blocks::loss;
-use mimus_core::plugin::STATISTICS;
-use mimus_core::{Builder, Graph, Init, Phase, Result, ValueId, ValueType};
+use mimus_core::blocks::{loss, score};
+use mimus_core::{Builder, Graph, Phase, Result, ValueId, ValueType};
 
 use super::flow::{Autoencoder, FLOW};
 use super::frame::{Noise, Prediction, Predictor};
@@ -111,7 +110,11 @@ impl Detector {
         }
         let score = match scores[..] {
             [score] => score,
-            _ => self.fused(&mut b, &scores)?,
+            _ => {
+                let named = ERRORS.into_iter().zip(scores).zip(self.score_weights);
+                let named: Vec<_> = named.map(|((name, error), weight)| (name, error, weight)).collect();
+                score::standardised_sum(&mut b, &named)?
+            }
         };
         b.output("score", score)?;
         Ok(b.finish())
@@ -181,40 +184,14 @@ impl Detector {
         let error = loss::mse(b, flows.output, flows.given)?;
         Ok(vec![("flow", error, 1.0), ("entropy", flows.entropy, self.entropy_weight)])
     }
-
-    /// `sum of weight * (error - mean) / std` with mean and deviation of the training samples' errors.
-    fn fused(&self, b: &mut Builder, errors: &[ValueId]) -> Result<ValueId> {
-        let mut total = b.scalar(0.0)?;
-        for ((name, error), weight) in ERRORS.iter().zip(errors).zip(self.score_weights) {
-            b.output(&format!("{STATISTICS}.{name}"), *error)?;
-            let standardised = b.scope(&format!("{STATISTICS}.{name}"), |b| {
-                let mean = b.buffer("mean", [], Init::ZEROS)?;
-                let std = b.buffer("std", [], Init::ONES)?;
-                let centred = b.sub(*error, mean)?;
-                b.div(centred, std)
-            })?;
-            let weighted = b.affine(standardised, weight, 0.0)?;
-            total = b.add(total, weighted)?;
-        }
-        Ok(total)
-    }
 }
 
 type Term = (&'static str, ValueId, f64);
 
 /// The training graph that ends with the weighted sum of `terms`.
 fn total(mut b: Builder, terms: &[Term]) -> Result<Graph> {
-    terms.iter().try_for_each(|(name, value, _)| b.output(&format!("loss.{name}"), *value))?;
-    let total = weighted(&mut b, terms)?;
-    b.output("loss", total)?;
+    loss::output_sum(&mut b, terms)?;
     Ok(b.finish())
-}
-
-fn weighted(b: &mut Builder, terms: &[Term]) -> Result<ValueId> {
-    terms.iter().try_fold(b.scalar(0.0)?, |total, (_, value, weight)| {
-        let weighted = b.affine(*value, *weight, 0.0)?;
-        b.add(total, weighted)
-    })
 }
 
 fn output_weights(b: &mut Builder, flows: &Flows) -> Result<()> {
@@ -246,7 +223,7 @@ fn inspect(b: &mut Builder, frames: &Frames) -> Result<()> {
     }
     let terms = frame_terms(b, frames)?;
     terms.iter().try_for_each(|(name, value, _)| b.output(name, *value))?;
-    let total = weighted(b, &terms)?;
+    let total = loss::weighted_sum(b, &terms)?;
     b.output("total", total)
 }
 

@@ -2,11 +2,11 @@
 
 use mimus_core::blocks::convolution::Conv;
 use mimus_core::blocks::double::Style;
-use mimus_core::blocks::loss;
 use mimus_core::blocks::unet::Unet;
+use mimus_core::blocks::{loss, score};
 use mimus_core::plugin::{Clip, Color, Edge, Fill, InputSpec, ModelRequest, ModelSpec, Preprocessing, TapSpec};
 use mimus_core::train::{OptimizerSpec, Stage};
-use mimus_core::{Builder, Graph, Init, Phase, Result, ValueId, ValueType};
+use mimus_core::{Builder, Graph, Phase, Result, ValueId, ValueType};
 
 /// Patches are read by OpenCV, blue first.
 const COLOR: Color = Color::Bgr;
@@ -166,26 +166,15 @@ impl Detector {
     fn eval(&self) -> Result<Graph> {
         let mut b = Builder::new("vec");
         let completed = self.forward(&mut b, Phase::Eval)?;
-        let mut score = None;
+        let mut errors = Vec::new();
         for ((Completed { output, target }, (name, ..)), weight) in completed.iter().zip([RAW, OF]).zip(self.weights) {
             let square = loss::squared_difference(&mut b, *output, *target)?;
             let sum = b.sum(square, &[1, 2, 3])?;
-            let statistic = format!("statistics.{name}");
-            b.output(&statistic, sum)?;
             b.output(&format!("output.{name}"), *output)?;
-            let [mean, std] =
-                b.scope(&statistic, |b| Ok([b.buffer("mean", [], Init::ZEROS)?, b.buffer("std", [], Init::ONES)?]))?;
-            let centred = b.sub(sum, mean)?;
-            let standardised = b.div(centred, std)?;
-            let weighted = b.affine(standardised, weight, 0.0)?;
-            score = Some(match score {
-                None => weighted,
-                Some(sum) => b.add(sum, weighted)?,
-            });
+            errors.push((name, sum, weight));
         }
-        if let Some(score) = score {
-            b.output("score", score)?;
-        }
+        let score = score::standardised_sum(&mut b, &errors)?;
+        b.output("score", score)?;
         Ok(b.finish())
     }
 }
