@@ -67,6 +67,11 @@ impl OptimizerSpec {
     pub fn adam() -> Self {
         Self::Adam { betas: betas(), eps: eps(), weight_decay: 0.0 }
     }
+
+    /// AdamW with PyTorch's defaults.
+    pub fn adam_w() -> Self {
+        Self::AdamW { betas: betas(), eps: eps(), weight_decay: decoupled_decay() }
+    }
 }
 
 /// What is trained together before the next: the order of a published recipe (first the memory, then the predictor, then both).
@@ -115,20 +120,58 @@ pub struct Turn {
     pub optimizer: OptimizerSpec,
     /// The published learning rate.
     pub learning_rate: f64,
+    /// Parts that learn at a rate of their own.
+    pub rates: Vec<Rate>,
+}
+
+/// A part of a turn's parameters that learns faster or slower than the others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rate {
+    /// Its scope, as in [`Turn::trains`]; it has a parameter at least.
+    pub scope: String,
+    /// What the learning rate of every step, schedule and warm-up included, is multiplied by there; above 0.
+    pub factor: f64,
+}
+
+/// Whether the parameter is the scope itself or stands below it.
+fn within(scope: &str, parameter: &str) -> bool {
+    parameter.strip_prefix(scope).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 impl Turn {
     /// The only turn of a stage, `train`; it trains every parameter that the loss reaches.
     pub fn new(graph: Graph, optimizer: OptimizerSpec, learning_rate: f64) -> Self {
-        Self { name: SINGLE.to_owned(), graph, trains: Vec::new(), optimizer, learning_rate }
+        Self { name: SINGLE.to_owned(), graph, trains: Vec::new(), optimizer, learning_rate, rates: Vec::new() }
     }
 
     /// Whether the turn may change the parameter.
     pub fn may_train(&self, parameter: &str) -> bool {
-        let within = |scope: &String| {
-            parameter.strip_prefix(scope.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        self.trains.is_empty() || self.trains.iter().any(|scope| within(scope, parameter))
+    }
+
+    /// What the learning rate is multiplied by for the parameter: the product over all scopes that it is in.
+    fn factor(&self, parameter: &str) -> f64 {
+        self.rates.iter().filter(|rate| within(&rate.scope, parameter)).map(|rate| rate.factor).product()
+    }
+
+    /// Succeeds if the learning rate and its factors are numbers above 0, and every factor has a parameter.
+    ///
+    /// # Errors
+    /// Names the number or the scope.
+    pub(crate) fn check_rates(&self) -> Result<()> {
+        let positive = |number: f64, what: String| match number.is_finite() && number > 0.0 {
+            true => Ok(()),
+            false => Err(Error::plugin(format!("{what} is {number}, expects more than 0"))),
         };
-        self.trains.is_empty() || self.trains.iter().any(within)
+        positive(self.learning_rate, "its learning rate".to_owned())?;
+        for Rate { scope, factor } in &self.rates {
+            positive(*factor, format!("the factor of the learning rate for `{scope}`"))?;
+            if !self.graph.variables_of(Role::Parameter).any(|parameter| within(scope, &parameter.name)) {
+                let message = format!("`{scope}` has a factor of the learning rate and no parameter");
+                return Err(Error::plugin(message));
+            }
+        }
+        Ok(())
     }
 
     /// Adds gradients and the optimiser's step to the graph.
@@ -154,6 +197,8 @@ impl Turn {
         for parameter in parameters {
             match gradients.get(&parameter.name) {
                 Some(gradient) => {
+                    let factor = self.factor(&parameter.name);
+                    let lr = b.scope("optimizer", |b| b.affine(lr, factor, 0.0))?;
                     update(&mut b, &self.optimizer, &parameter, *gradient, lr, step)?;
                     trained.push(parameter.name);
                 }
@@ -303,6 +348,27 @@ mod tests {
         let step = Turn { trains: vec!["net".to_owned()], ..turn }.step().unwrap();
         assert_eq!(step.trained, ["net.w", "net"]);
         assert_eq!(step.unreached, ["network.w"]);
+    }
+
+    #[test]
+    fn a_part_with_factors_learns_at_their_product_times_the_rate() {
+        let mut b = Builder::new("test");
+        let names = ["net.w", "net.fast.w", "network.w"];
+        let parameters: Vec<ValueId> =
+            names.iter().map(|name| b.parameter(name, [], Init::Constant(1.0)).unwrap()).collect();
+        let sum = b.add(parameters[0], parameters[1]).unwrap();
+        let loss = b.add(sum, parameters[2]).unwrap();
+        b.output("loss", loss).unwrap();
+        let sgd = OptimizerSpec::Sgd { momentum: 0.0, weight_decay: 0.0, nesterov: false };
+        let rate = |scope: &str, factor| Rate { scope: scope.to_owned(), factor };
+        let turn = Turn { rates: vec![rate("net", 2.0), rate("net.fast", 4.0)], ..Turn::new(b.finish(), sgd, 0.1) };
+        let step = turn.step().unwrap();
+        let mut interpreter = Interpreter::new(Precision::F64);
+        interpreter.initialise(&step.program, 0).unwrap();
+        let inputs = BTreeMap::from([(LEARNING_RATE.to_owned(), Array::float([], vec![0.0625]))]);
+        interpreter.run(&step.program, &inputs).unwrap();
+        let after = names.map(|name| interpreter.variables[name].floats().unwrap()[0]);
+        assert_eq!(after, [1.0 - 0.125, 1.0 - 0.5, 1.0 - 0.0625]);
     }
 
     #[test]

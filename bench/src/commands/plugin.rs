@@ -121,7 +121,9 @@ fn network(registry: &Registry, info: &ComponentInfo) -> Result<String> {
             } else {
                 String::new()
             };
-            text += &format!("training: {place}loss ({terms}), trains {what}, learning rate {}\n", turn.learning_rate);
+            let factors = turn.rates.iter().map(|rate| format!(", {} times that for {}", rate.factor, rate.scope));
+            let rate = format!("{}{}", turn.learning_rate, factors.collect::<String>());
+            text += &format!("training: {place}loss ({terms}), trains {what}, learning rate {rate}\n");
         }
     }
     for (i, tap) in spec.taps.iter().enumerate() {

@@ -19,6 +19,27 @@ pub fn mean_all(b: &mut Builder, x: ValueId) -> Result<ValueId> {
     b.mean(x, &axes)
 }
 
+/// `sum of weight * term`, a scalar, of scalars with their names and weights: the names are what a model calls its losses.
+///
+/// # Errors
+/// If a term is no f32.
+pub fn weighted_sum(b: &mut Builder, terms: &[(&str, ValueId, f64)]) -> Result<ValueId> {
+    terms.iter().try_fold(b.scalar(0.0)?, |total, (_, value, weight)| {
+        let weighted = b.affine(*value, *weight, 0.0)?;
+        b.add(total, weighted)
+    })
+}
+
+/// Ends a training graph: outputs `loss.<name>` of every term, and `loss`, their [`weighted_sum`].
+///
+/// # Errors
+/// As [`weighted_sum`].
+pub fn output_sum(b: &mut Builder, terms: &[(&str, ValueId, f64)]) -> Result<()> {
+    terms.iter().try_for_each(|(name, value, _)| b.output(&format!("loss.{name}"), *value))?;
+    let total = weighted_sum(b, terms)?;
+    b.output("loss", total)
+}
+
 /// Mean of each sample: `[N, ..]` to `[N]`.
 ///
 /// # Errors
@@ -214,12 +235,22 @@ pub fn pixel_errors(b: &mut Builder, x: ValueId, y: ValueId) -> Result<PixelErro
     Ok(PixelErrors { square, map, mse, psnr })
 }
 
-/// The gradient loss of HF2-VAD and DMAD on pictures `[N, C, H, W]`, a scalar: channels are summed *before* the differences to the
-/// left and upper neighbour (0 outside the picture), `mean(|Dx a - Dx b| + |Dy a - Dy b|)` over the N * H * W positions.
+/// The gradient loss of HF2-VAD and DMAD on pictures `[N, C, H, W]`, a scalar: the mean of [`gradient_error`] over the N * H * W
+/// positions.
+///
+/// # Errors
+/// As [`gradient_error`].
+pub fn gradient_of_channel_sum(b: &mut Builder, x: ValueId, y: ValueId) -> Result<ValueId> {
+    let error = gradient_error(b, x, y)?;
+    mean_all(b, error)
+}
+
+/// `|Dx a - Dx b| + |Dy a - Dy b|` of pictures `[N, C, H, W]`, `[N, 1, H, W]`: channels are summed *before* the differences to the left
+/// and upper neighbour (0 outside the picture).
 ///
 /// # Errors
 /// If the shapes differ or are not of rank 4.
-pub fn gradient_of_channel_sum(b: &mut Builder, x: ValueId, y: ValueId) -> Result<ValueId> {
+pub fn gradient_error(b: &mut Builder, x: ValueId, y: ValueId) -> Result<ValueId> {
     let difference = b.sub(x, y)?;
     // Differences and sums are linear, so that the pictures are subtracted first.
     let sum = b.sum_keep(difference, &[1])?;
@@ -233,8 +264,7 @@ pub fn gradient_of_channel_sum(b: &mut Builder, x: ValueId, y: ValueId) -> Resul
         let step = b.sub(sum, earlier)?;
         terms.push(b.abs(step)?);
     }
-    let total = b.add(terms[0], terms[1])?;
-    mean_all(b, total)
+    b.add(terms[0], terms[1])
 }
 
 #[cfg(test)]

@@ -80,8 +80,11 @@ pub(super) fn rows(b: &mut Builder, x: ValueId) -> Result<ValueId> {
     b.reshape(moved, [shape.iter().product::<usize>() / channels, channels])
 }
 
-/// `[queries, K]` back to `[N, K, ..]`.
-pub(super) fn restore(b: &mut Builder, rows: ValueId, shape: &[usize]) -> Result<ValueId> {
+/// `rows [queries, K]` as `[N, K, ..]`, where `shape` is `[N, _, ..]`.
+///
+/// # Errors
+/// If the rows are not those of the shape's positions.
+pub fn restore(b: &mut Builder, rows: ValueId, shape: &[usize]) -> Result<ValueId> {
     let rank = shape.len();
     let width = b.shape(rows)[1];
     let unfolded = b.reshape(rows, [&shape[..1], &shape[2..], &[width]].concat())?;

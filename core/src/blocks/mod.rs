@@ -1,6 +1,7 @@
 //! Composites: layers and losses that expand into primitive operators, one file a family.
 
 pub mod attention;
+pub mod codebook;
 pub mod coder;
 pub mod convolution;
 pub mod double;
@@ -16,3 +17,4 @@ pub mod shuffle;
 pub mod smooth;
 pub mod ssim;
 pub mod unet;
+pub mod warp;

@@ -2,7 +2,6 @@
 
 use crate::error::Result;
 use crate::graph::{Builder, Graph, Init, ValueId};
-use crate::plugin::{EMPTY_SCORE, STATISTICS};
 use crate::tensor::ValueType;
 
 /// What is taken of the map.
@@ -36,33 +35,40 @@ pub fn image_score([samples, height, width]: [usize; 3], pooling: Pooling) -> Re
     Ok(b.finish())
 }
 
-/// The score of a region from errors `(name, error [N], weight)`: `sum of weight * (error - mean) / std`, with mean and deviation of the
-/// training samples' errors, which the host measures ([`crate::plugin::ModelSpec::statistics`]). Outputs `statistics.<name>`, `score`
-/// `[N]`, and, as the score of a frame without regions, that of errors of zero ([`EMPTY_SCORE`]): no region scores less.
+/// Prefix of the outputs and buffers of scores that are measured over the training samples.
+pub const STATISTICS: &str = "statistics";
+
+/// The output of an evaluation graph by which a model says that its samples are regions of frames: `[]`, the score of a frame in which
+/// there is none. The host cuts regions (objects) from every frame of a clip and brings them to the input's extents; the score of a frame
+/// is the highest of its regions.
+pub const EMPTY_SCORE: &str = "empty_score";
+
+/// `sum of weight * (score - mean) / std` over scores `[N]` with their names and weights, `[N]`, and what it is for scores of zero, `[]`
+/// (a frame without regions: [`EMPTY_SCORE`]). Mean and deviation are those of the training samples, for
+/// [`crate::plugin::ModelSpec::statistics`] of these names: outputs `statistics.<name>` `[N]`, buffers `statistics.<name>.mean` and
+/// `statistics.<name>.std`.
 ///
 /// # Errors
-/// If the errors differ in shape.
-pub fn standardised(b: &mut Builder, errors: &[(&str, ValueId, f64)]) -> Result<()> {
-    let (mut score, mut empty) = (b.scalar(0.0)?, b.scalar(0.0)?);
-    for (name, error, weight) in errors {
-        b.output(&format!("{STATISTICS}.{name}"), *error)?;
-        let nothing = b.scalar(0.0)?;
-        let weighted = b.scope(&format!("{STATISTICS}.{name}"), |b| {
+/// If a score is not `[N]` of one N, or a name is taken.
+pub fn standardised_sum(b: &mut Builder, scores: &[(&str, ValueId, f64)]) -> Result<[ValueId; 2]> {
+    let mut totals = [b.scalar(0.0)?, b.scalar(0.0)?];
+    for (name, score, weight) in scores {
+        let name = format!("{STATISTICS}.{name}");
+        b.output(&name, *score)?;
+        let parts = [*score, b.scalar(0.0)?];
+        b.scope(&name, |b| {
             let mean = b.buffer("mean", [], Init::ZEROS)?;
             let std = b.buffer("std", [], Init::ONES)?;
-            let mut weighted = [*error, nothing];
-            for error in &mut weighted {
-                let centred = b.sub(*error, mean)?;
+            for (total, part) in totals.iter_mut().zip(parts) {
+                let centred = b.sub(part, mean)?;
                 let standardised = b.div(centred, std)?;
-                *error = b.affine(standardised, *weight, 0.0)?;
+                let weighted = b.affine(standardised, *weight, 0.0)?;
+                *total = b.add(*total, weighted)?;
             }
-            Ok(weighted)
+            Ok(())
         })?;
-        score = b.add(score, weighted[0])?;
-        empty = b.add(empty, weighted[1])?;
     }
-    b.output("score", score)?;
-    b.output(EMPTY_SCORE, empty)
+    Ok(totals)
 }
 
 #[cfg(test)]
@@ -81,5 +87,22 @@ mod tests {
             let score = Interpreter::new(Precision::F64).run(&graph, &inputs).unwrap();
             assert_eq!(score[0].floats().unwrap(), [expected], "{pooling:?}");
         }
+    }
+
+    #[test]
+    fn scores_are_standardised_each_by_its_own_numbers() {
+        let mut b = Builder::new("test");
+        let [x, y] = ["x", "y"].map(|name| b.input(name, ValueType::f32([2])).unwrap());
+        let total = standardised_sum(&mut b, &[("x", x, 2.0), ("y", y, 0.5)]).unwrap();
+        b.output("score", total).unwrap();
+        let mut interpreter = Interpreter::new(Precision::F64);
+        for (name, value) in [("x.mean", 1.0), ("x.std", 2.0), ("y.mean", -1.0), ("y.std", 4.0)] {
+            interpreter.variables.insert(format!("statistics.{name}"), Array::float([], vec![value]));
+        }
+        let inputs = [("x", vec![1.0, 5.0]), ("y", vec![3.0, -9.0])];
+        let inputs = inputs.map(|(name, values)| (name.to_owned(), Array::float([2], values))).into();
+        let results = interpreter.run(&b.finish(), &inputs).unwrap();
+        let floats: Vec<&[f64]> = results.iter().map(|array| array.floats().unwrap()).collect();
+        assert_eq!(floats, [[1.0, 5.0], [3.0, -9.0], [0.5, 3.0]]);
     }
 }

@@ -15,7 +15,7 @@ pub use score::{CALIBRATION, Calibrated};
 use crate::error::{Context, Error, Result};
 use crate::graph::{Builder, Graph, Inlined, Inlining, Phase, Role, ValueId, Variable, inline};
 use crate::plugin::{FeatureRequest, ModelSpec};
-use crate::train::{LOSS, Stage, Turn};
+use crate::train::{LOSS, Rate, Stage, Turn};
 use tap::Taps;
 
 /// Prefix of the frozen teacher's variables.
@@ -130,7 +130,9 @@ pub fn boost(
             (false, true) => trains.push(STUDENT.to_owned()),
             _ => {}
         }
-        Ok(Turn { graph, trains, ..turn.clone() })
+        let scope = |rate: &Rate| Rate { scope: format!("{STUDENT}.{}", rate.scope), factor: rate.factor };
+        let rates = turn.rates.iter().map(scope).collect();
+        Ok(Turn { graph, trains, rates, ..turn.clone() })
     };
     let stage = |stage: &Stage| {
         let turns = stage.turns.iter().enumerate().map(|(i, each)| turn(each, i + 1 == stage.turns.len()));

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{ComponentInfo, Options};
+pub use crate::blocks::score::{EMPTY_SCORE, STATISTICS};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Graph, Variable};
 use crate::tensor::{Dtype, HostTensor};
@@ -76,14 +77,6 @@ pub struct ModelSpec {
     /// `statistics.<s>` `[N]` and reads the scalar buffers `statistics.<s>.mean` and `statistics.<s>.std` (population).
     pub statistics: Vec<String>,
 }
-
-/// The output of an evaluation graph by which a model says that its samples are regions of frames: `[]`, the score of a frame in which
-/// there is none. The host cuts regions (objects) from every frame of a clip and brings them to the input's extents; the score of a frame
-/// is the highest of its regions.
-pub const EMPTY_SCORE: &str = "empty_score";
-
-/// Prefix of the outputs and buffers that [`ModelSpec::statistics`] names.
-pub const STATISTICS: &str = "statistics";
 
 impl ModelSpec {
     /// The turn that trains the detector itself last: the last of the last stage.
@@ -157,11 +150,7 @@ impl ModelSpec {
             for turn in &stage.turns {
                 let check = || {
                     expect_shape("training", &turn.graph, LOSS, "[]", |shape| shape.is_empty())?;
-                    if !(turn.learning_rate.is_finite() && turn.learning_rate > 0.0) {
-                        let message = format!("its learning rate is {}, expects more than 0", turn.learning_rate);
-                        return Err(Error::plugin(message));
-                    }
-                    Ok(())
+                    turn.check_rates()
                 };
                 check().map_err(|error: Error| error.with("turn", &turn.name).with("stage", &stage.name))?;
             }
@@ -349,7 +338,7 @@ mod tests {
     use super::*;
     use crate::graph::Builder;
     use crate::tensor::ValueType;
-    use crate::train::OptimizerSpec;
+    use crate::train::{OptimizerSpec, Rate};
 
     /// A graph whose only input is its output too.
     fn graph(input: &str, output: &str, shape: &[usize]) -> Graph {
@@ -379,7 +368,7 @@ mod tests {
     fn a_spec_that_the_host_cannot_rely_on_is_refused_with_what_does_not_fit() {
         good().verify().unwrap();
         type Change = fn(&mut ModelSpec);
-        let cases: [(Change, &str); 12] = [
+        let cases: [(Change, &str); 14] = [
             (|s| s.stages[0].turns[0].graph = graph("x", "loss", &[2]), "output `loss` is f32[2], expects f32[]"),
             (|s| s.eval.outputs.clear(), "there is no output `score_map`; there are: "),
             (|s| s.eval = graph("x", "score_map", &[2, 4]), "output `score_map` is f32[2, 4], expects f32[N, 1, H, W]"),
@@ -395,6 +384,14 @@ mod tests {
             (|s| s.stages[0].share = 0.5, "its stages have the shares [0.5], expects numbers above 0 that add up to 1"),
             (|s| s.clip.score_frame = 1, "its clip has 1 frames of stride 1, scored at 1"),
             (|s| s.stages[0].turns[0].learning_rate = f64::NAN, "its learning rate is NaN, expects more than 0"),
+            (
+                |s| s.stages[0].turns[0].rates = vec![Rate { scope: "net".to_owned(), factor: 0.0 }],
+                "the factor of the learning rate for `net` is 0, expects more than 0",
+            ),
+            (
+                |s| s.stages[0].turns[0].rates = vec![Rate { scope: "net".to_owned(), factor: 2.0 }],
+                "`net` has a factor of the learning rate and no parameter",
+            ),
         ];
         for (change, sentence) in cases {
             let mut spec = good();

@@ -11,6 +11,7 @@ use mimus_core::ops::Mode;
 use mimus_core::plugin::{Color, FeatureRequest, ModelSpec, Preprocessing};
 use mimus_core::random::Stream;
 use mimus_core::reference::{Array, Interpreter, Precision};
+use mimus_core::train::Rate;
 use mimus_core::{Builder, Graph, Op, Phase, Role};
 
 use network::{CODE, DEEP, INPUT, half, learned, no_attention, of_widths, scaled, spec, squares};
@@ -225,6 +226,15 @@ fn the_student_learns_with_or_without_the_attention() {
         assert_eq!(step.trained.into_iter().collect::<BTreeSet<_>>(), parameters.chain(attention).collect());
         assert_eq!(step.unreached, [""; 0]);
     }
+}
+
+#[test]
+fn a_part_that_learns_faster_does_so_in_the_student() {
+    let mut faster = spec();
+    let rate = |scope: &str| Rate { scope: scope.to_owned(), factor: 3.0 };
+    faster.stages[0].turns[0].rates = vec![rate("early")];
+    let programs = boost(&spec(), &faster, &learned, Some(&squares), &options(&[CODE])).unwrap();
+    assert_eq!(programs.main().unwrap().rates, [rate("student.early")]);
 }
 
 /// Nothing is detached but the teacher: the student feels the attention's derivative too.

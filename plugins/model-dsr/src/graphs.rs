@@ -1,10 +1,11 @@
 //! The programs: defects among codes and their removal, detection and its refinement, evaluation.
 
+use mimus_core::blocks::codebook::{Codebook, Quantized};
 use mimus_core::blocks::loss;
 use mimus_core::plugin::ModelRequest;
 use mimus_core::{Builder, Graph, Result, ValueId, ValueType};
 
-use super::latent::{self, Codebook, Level, Quantized};
+use super::latent::{self, Level};
 use super::{Widths, modules, prepare};
 
 /// Scopes of the trained modules.
@@ -36,7 +37,7 @@ struct Defects {
 /// Everything but the refinement; with defects in training.
 fn forward(b: &mut Builder, x: ValueId, widths: &Widths, defects: Option<&Defects>) -> Result<Forward> {
     let features = latent::fine_features(b, x, widths)?;
-    let books = [Codebook::new(b, Level::Hi, widths)?, Codebook::new(b, Level::Lo, widths)?];
+    let books = [latent::codebook(b, Level::Hi, widths)?, latent::codebook(b, Level::Lo, widths)?];
     let coarse = latent::coarse(b, features, widths)?;
     let lo = books[1].quantize(b, coarse)?;
     let fine = latent::fine(b, features, lo.codes, widths)?;
@@ -53,7 +54,8 @@ fn forward(b: &mut Builder, x: ValueId, widths: &Widths, defects: Option<&Defect
     }
     let restored =
         [modules::restrict(b, OBJECT[0], hi_seen, widths)?, modules::restrict(b, OBJECT[1], lo_seen, widths)?];
-    let quantized = [books[0].straight_through(b, restored[0])?, books[1].straight_through(b, restored[1])?];
+    let quantized = [books[0].quantize(b, restored[0])?, books[1].quantize(b, restored[1])?];
+    let quantized = [quantized[0].straight_through(b)?, quantized[1].straight_through(b)?];
     let enlarged = latent::enlarge(b, quantized[1], widths)?;
     let both = b.concat(&[enlarged, quantized[0]], 1)?;
     let specific = modules::reconstruct(b, OBJECT[2], both, widths)?;
@@ -75,7 +77,7 @@ impl Defects {
         let limit = b.input(&prepare::named(prepare::LIMIT, level), ValueType::f32([samples, 1]))?;
         let candidates = ValueType::i64([self.candidates, samples * height * width]);
         let candidates = b.input(&prepare::named(prepare::CANDIDATES, level), candidates)?;
-        let corrupted = book.corrupt(b, at, candidates, limit)?;
+        let corrupted = latent::corrupt(b, book, at, candidates, limit)?;
         b.select(mask, corrupted, at.codes)
     }
 }

@@ -1,7 +1,9 @@
 //! The discrete latent model: two levels of codes, trained elsewhere on many kinds of pictures and never changed here (section 3.1).
 
+use mimus_core::blocks::codebook::{Codebook, Quantized};
 use mimus_core::blocks::convolution::Conv;
-use mimus_core::{Builder, Init, Op, Result, ValueId};
+use mimus_core::blocks::memory;
+use mimus_core::{Builder, Init, Result, ValueId};
 
 use super::Widths;
 
@@ -130,108 +132,54 @@ pub(super) fn decode(b: &mut Builder, coarse: ValueId, fine: ValueId, widths: &W
     })
 }
 
-/// The codes of a level and how similar features are to them.
-pub(super) struct Codebook {
-    /// `[K, C]`.
-    codes: ValueId,
-    /// Squared lengths, `[K, 1]`.
-    squares: ValueId,
-}
-
-/// A quantised feature map.
-pub(super) struct Quantized {
-    /// The nearest codes, `[N, C, h, w]`.
-    pub(super) codes: ValueId,
-    /// The features as rows, `[Q, C]`, Q = N h w.
-    rows: ValueId,
-    /// How near every code is to every row, `[Q, K]`: `2 z e - |e|^2`, the larger the nearer.
-    nearness: ValueId,
-}
-
-impl Codebook {
-    /// The codebook of a level. The published file also holds sums of an earlier training (`_ema_w`, `_ema_cluster_size`), which
-    /// nothing reads.
-    pub(super) fn new(b: &mut Builder, level: Level, widths: &Widths) -> Result<Self> {
-        let bound = 1.0 / widths.codes as f64;
-        let init = Init::Uniform { lo: -bound, hi: bound };
-        let label = format!("{SCOPE}.{}._embedding", level.quantizer());
-        let codes = b.scope(&label, |b| b.parameter("weight", [widths.codes, widths.hidden], init))?;
-        let square = b.mul(codes, codes)?;
-        Ok(Self { codes, squares: b.sum_keep(square, &[1])? })
-    }
-
-    /// The nearest code of every feature of `z [N, C, h, w]` by Euclidean distance.
-    pub(super) fn quantize(&self, b: &mut Builder, z: ValueId) -> Result<Quantized> {
-        let shape = b.shape(z).to_vec();
-        let moved = b.permute(z, &[0, 2, 3, 1])?;
-        let rows = b.reshape(moved, [shape[0] * shape[2] * shape[3], shape[1]])?;
-        let product = b.node(Op::MatMul { transpose_a: false, transpose_b: true }, &[rows, self.codes])?;
-        let twice = b.affine(product, 2.0, 0.0)?;
-        let width = b.shape(self.codes)[0];
-        let squares = b.reshape(self.squares, [1, width])?;
-        let nearness = b.sub(twice, squares)?;
-        let index = b.argmax(nearness, 1)?;
-        let codes = b.gather(self.codes, index)?;
-        Ok(Quantized { codes: as_map(b, codes, &shape)?, rows, nearness })
-    }
-
-    /// The same, through which the gradient flows as if nothing had been quantised.
-    pub(super) fn straight_through(&self, b: &mut Builder, z: ValueId) -> Result<ValueId> {
-        let codes = self.quantize(b, z)?.codes;
-        let change = b.sub(codes, z)?;
-        let change = b.stop_gradient(change)?;
-        b.add(z, change)
-    }
-
-    /// A random code for every feature that `at` quantised, neither among the nearest 5 % of all codes nor beyond the `limit`-th
-    /// nearest of its sample (`limit [N, 1]`); `[N, C, h, w]` (section 3.2).
-    ///
-    /// The published code sorts all codes by distance and draws among those that are left. Here every feature is given
-    /// `candidates [J, Q]` (i64), drawn uniformly among all codes, and takes the first whose rank is within the bounds, which has the
-    /// same distribution; a rank is the number of codes that are nearer. Where no candidate is within, the last is taken.
-    pub(super) fn corrupt(
-        &self,
-        b: &mut Builder,
-        at: &Quantized,
-        candidates: ValueId,
-        limit: ValueId,
-    ) -> Result<ValueId> {
-        let shape = b.shape(at.codes).to_vec();
-        let queries = b.shape(at.rows)[0];
-        let limit = b.broadcast(limit, [shape[0], queries / shape[0]])?;
-        let limit = b.reshape(limit, [queries, 1])?;
-        let nearest = b.scalar((NEAREST * b.shape(self.codes)[0] as f64).floor())?;
-        let mut chosen: Option<ValueId> = None;
-        for i in (0..b.shape(candidates)[0]).rev() {
-            let index = b.slice(candidates, &[i, 0], &[i + 1, queries])?;
-            let index = b.reshape(index, [queries])?;
-            let code = b.gather(self.codes, index)?;
-            let product = b.mul(at.rows, code)?;
-            let product = b.sum_keep(product, &[1])?;
-            let twice = b.affine(product, 2.0, 0.0)?;
-            let square = b.gather(self.squares, index)?;
-            let nearness = b.sub(twice, square)?;
-            let nearer = b.less(nearness, at.nearness)?;
-            let rank = b.sum_keep(nearer, &[1])?;
-            let (above, below) = (b.less_equal(nearest, rank)?, b.less(rank, limit)?);
-            let within = b.mul(above, below)?;
-            chosen = Some(match chosen {
-                None => code,
-                Some(later) => b.select(within, code, later)?,
-            });
-        }
-        let chosen = chosen.ok_or_else(|| mimus_core::Error::graph("there is no candidate for a random code"))?;
-        as_map(b, chosen, &shape)
-    }
+/// The codebook of a level. The published file also holds sums of an earlier training (`_ema_w`, `_ema_cluster_size`), which nothing
+/// reads.
+pub(super) fn codebook(b: &mut Builder, level: Level, widths: &Widths) -> Result<Codebook> {
+    Codebook::new(b, &format!("{SCOPE}.{}._embedding", level.quantizer()), [widths.codes, widths.hidden])
 }
 
 /// Share of the codes that are too near to a feature to be a defect.
 const NEAREST: f64 = 0.05;
 
-/// Rows `[N h w, C]` as `[N, C, h, w]`.
-fn as_map(b: &mut Builder, rows: ValueId, shape: &[usize]) -> Result<ValueId> {
-    let unfolded = b.reshape(rows, [shape[0], shape[2], shape[3], shape[1]])?;
-    b.permute(unfolded, &[0, 3, 1, 2])
+/// A random code for every feature that `at` quantised, neither among the nearest 5 % of all codes nor beyond the `limit`-th
+/// nearest of its sample (`limit [N, 1]`); `[N, C, h, w]` (section 3.2).
+///
+/// The published code sorts all codes by distance and draws among those that are left. Here every feature is given
+/// `candidates [J, Q]` (i64), drawn uniformly among all codes, and takes the first whose rank is within the bounds, which has the
+/// same distribution; a rank is the number of codes that are nearer. Where no candidate is within, the last is taken.
+pub(super) fn corrupt(
+    b: &mut Builder,
+    book: &Codebook,
+    at: &Quantized,
+    candidates: ValueId,
+    limit: ValueId,
+) -> Result<ValueId> {
+    let shape = b.shape(at.codes).to_vec();
+    let queries = b.shape(at.rows)[0];
+    let limit = b.broadcast(limit, [shape[0], queries / shape[0]])?;
+    let limit = b.reshape(limit, [queries, 1])?;
+    let nearest = b.scalar((NEAREST * b.shape(book.codes)[0] as f64).floor())?;
+    let mut chosen: Option<ValueId> = None;
+    for i in (0..b.shape(candidates)[0]).rev() {
+        let index = b.slice(candidates, &[i, 0], &[i + 1, queries])?;
+        let index = b.reshape(index, [queries])?;
+        let code = b.gather(book.codes, index)?;
+        let product = b.mul(at.rows, code)?;
+        let product = b.sum_keep(product, &[1])?;
+        let twice = b.affine(product, 2.0, 0.0)?;
+        let square = b.gather(book.squares, index)?;
+        let nearness = b.sub(twice, square)?;
+        let nearer = b.less(nearness, at.nearness)?;
+        let rank = b.sum_keep(nearer, &[1])?;
+        let (above, below) = (b.less_equal(nearest, rank)?, b.less(rank, limit)?);
+        let within = b.mul(above, below)?;
+        chosen = Some(match chosen {
+            None => code,
+            Some(later) => b.select(within, code, later)?,
+        });
+    }
+    let chosen = chosen.ok_or_else(|| mimus_core::Error::graph("there is no candidate for a random code"))?;
+    memory::restore(b, chosen, &shape)
 }
 
 #[cfg(test)]
@@ -254,9 +202,9 @@ mod tests {
         let z = b.input("z", ValueType::f32([1, 1, 1, QUERIES])).unwrap();
         let candidates = b.input("candidates", ValueType::i64([CANDIDATES, QUERIES])).unwrap();
         let limit = b.input("limit", ValueType::f32([1, 1])).unwrap();
-        let book = Codebook::new(&mut b, Level::Hi, &widths).unwrap();
+        let book = codebook(&mut b, Level::Hi, &widths).unwrap();
         let at = book.quantize(&mut b, z).unwrap();
-        let corrupted = book.corrupt(&mut b, &at, candidates, limit).unwrap();
+        let corrupted = corrupt(&mut b, &book, &at, candidates, limit).unwrap();
         b.output("nearest", at.codes).unwrap();
         b.output("corrupted", corrupted).unwrap();
         let mut interpreter = Interpreter::new(Precision::F64);

@@ -49,7 +49,7 @@ impl Detector {
     pub(super) fn spec(&self) -> Result<ModelSpec> {
         let turn = |name: &str, graph, trains: Vec<String>, learning_rate| {
             let optimizer = OptimizerSpec::adam();
-            Turn { name: name.to_owned(), graph, trains, optimizer, learning_rate }
+            Turn { name: name.to_owned(), trains, ..Turn::new(graph, optimizer, learning_rate) }
         };
         let turns = vec![
             turn("discriminator", self.discriminator_turn()?, vec![SCOPE.to_owned()], 2e-5),

@@ -109,15 +109,16 @@ impl Detector {
             inspect(&mut b, &frames)?;
             scores.push(squared_error(&mut b, frames.prediction.frame, frames.target)?);
         }
-        if let [score] = scores[..] {
-            b.output("score", score)?;
-            let empty = b.scalar(0.0)?;
-            b.output(EMPTY_SCORE, empty)?;
-        } else {
-            let errors = ERRORS.iter().zip(&scores).zip(self.score_weights);
-            let errors: Vec<_> = errors.map(|((name, error), weight)| (*name, *error, weight)).collect();
-            score::standardised(&mut b, &errors)?;
-        }
+        let [score, empty] = match scores[..] {
+            [score] => [score, b.scalar(0.0)?],
+            _ => {
+                let named = ERRORS.into_iter().zip(scores).zip(self.score_weights);
+                let named: Vec<_> = named.map(|((name, error), weight)| (name, error, weight)).collect();
+                score::standardised_sum(&mut b, &named)?
+            }
+        };
+        b.output("score", score)?;
+        b.output(EMPTY_SCORE, empty)?;
         Ok(b.finish())
     }
 
@@ -191,17 +192,8 @@ type Term = (&'static str, ValueId, f64);
 
 /// The training graph that ends with the weighted sum of `terms`.
 fn total(mut b: Builder, terms: &[Term]) -> Result<Graph> {
-    terms.iter().try_for_each(|(name, value, _)| b.output(&format!("loss.{name}"), *value))?;
-    let total = weighted(&mut b, terms)?;
-    b.output("loss", total)?;
+    loss::output_sum(&mut b, terms)?;
     Ok(b.finish())
-}
-
-fn weighted(b: &mut Builder, terms: &[Term]) -> Result<ValueId> {
-    terms.iter().try_fold(b.scalar(0.0)?, |total, (_, value, weight)| {
-        let weighted = b.affine(*value, *weight, 0.0)?;
-        b.add(total, weighted)
-    })
 }
 
 fn output_weights(b: &mut Builder, flows: &Flows) -> Result<()> {
@@ -233,7 +225,7 @@ fn inspect(b: &mut Builder, frames: &Frames) -> Result<()> {
     }
     let terms = frame_terms(b, frames)?;
     terms.iter().try_for_each(|(name, value, _)| b.output(name, *value))?;
-    let total = weighted(b, &terms)?;
+    let total = loss::weighted_sum(b, &terms)?;
     b.output("total", total)
 }
 

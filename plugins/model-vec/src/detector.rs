@@ -4,7 +4,7 @@ use mimus_core::blocks::convolution::Conv;
 use mimus_core::blocks::double::Style;
 use mimus_core::blocks::unet::Unet;
 use mimus_core::blocks::{loss, score};
-use mimus_core::plugin::{Clip, Color, Edge, Fill, InputSpec, ModelRequest, ModelSpec, Preprocessing, TapSpec};
+use mimus_core::plugin::{Clip, Color, EMPTY_SCORE, Edge, Fill, InputSpec, ModelRequest, ModelSpec, Preprocessing, TapSpec};
 use mimus_core::train::{OptimizerSpec, Stage};
 use mimus_core::{Builder, Graph, Phase, Result, ValueId, ValueType};
 
@@ -169,10 +169,13 @@ impl Detector {
         let mut errors = Vec::new();
         for ((Completed { output, target }, (name, ..)), weight) in completed.iter().zip([RAW, OF]).zip(self.weights) {
             let square = loss::squared_difference(&mut b, *output, *target)?;
-            errors.push((name, b.sum(square, &[1, 2, 3])?, weight));
+            let sum = b.sum(square, &[1, 2, 3])?;
             b.output(&format!("output.{name}"), *output)?;
+            errors.push((name, sum, weight));
         }
-        score::standardised(&mut b, &errors)?;
+        let [score, empty] = score::standardised_sum(&mut b, &errors)?;
+        b.output("score", score)?;
+        b.output(EMPTY_SCORE, empty)?;
         Ok(b.finish())
     }
 }
