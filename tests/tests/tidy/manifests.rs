@@ -41,7 +41,7 @@ const RULES: &[Rule] = &[
     Rule {
         folder: "datasets/motion",
         members: &["mimus-core", "mimus-dataset-synthetic-video"],
-        outside: Some(&["rayon"]),
+        outside: Some(&["npyz", "rayon", "serde", "serde_json"]),
     },
     Rule { folder: "datasets/", members: &["mimus-core", "mimus-decode", "mimus-drawing"], outside: None },
     Rule { folder: "bench", members: &["mimus-candle", "mimus-core", "mimus-decode"], outside: None },
