@@ -125,14 +125,32 @@ fn robust(square: f32) -> f32 {
     1.0 / (square + ROUND * ROUND).sqrt()
 }
 
+/// The second frame as it looks from the first.
+fn warped(second: &Plane, flow: &[Plane; 2]) -> Plane {
+    Plane::by_rows(second.height, second.width, |y, row| {
+        for (x, (value, (u, v))) in row.iter_mut().zip(flow[0].row(y).iter().zip(flow[1].row(y))).enumerate() {
+            *value = second.between(x as f32 + u, y as f32 + v);
+        }
+    })
+}
+
+/// How stiffly a pixel holds its neighbours: less where the flow jumps.
+fn stiffness(flow: &[Plane; 2]) -> Plane {
+    let (height, width) = (flow[0].height, flow[0].width);
+    Plane::by_rows(height, width, |y, row| {
+        let rows = flow.each_ref().map(|plane| (plane.row(y), plane.near(y, 1)));
+        for (x, value) in row.iter_mut().enumerate() {
+            let right = (x + 1).min(width - 1);
+            let squares = rows.map(|(row, below)| (row[right] - row[x]).powi(2) + (below[x] - row[x]).powi(2));
+            *value = robust(squares[0] + squares[1]);
+        }
+    })
+}
+
 /// The equations around a flow.
 fn cells(pair: &Pair, edges: &Edges, flow: &[Plane; 2]) -> Vec<Cell> {
     let (height, width) = (pair.first.height, pair.first.width);
-    let warped = Plane::by_rows(height, width, |y, row| {
-        for (x, (value, (u, v))) in row.iter_mut().zip(flow[0].row(y).iter().zip(flow[1].row(y))).enumerate() {
-            *value = pair.second.between(x as f32 + u, y as f32 + v);
-        }
-    });
+    let warped = warped(&pair.second, flow);
     let join = |join: fn(f32, f32) -> f32| {
         Plane::by_rows(height, width, |y, row| {
             let pairs = pair.first.row(y).iter().zip(warped.row(y));
@@ -140,14 +158,7 @@ fn cells(pair: &Pair, edges: &Edges, flow: &[Plane; 2]) -> Vec<Cell> {
         })
     };
     let (mean, change) = (join(|a, b| 0.5 * (a + b)), join(|a, b| b - a));
-    let stiff = Plane::by_rows(height, width, |y, row| {
-        let rows = flow.each_ref().map(|plane| (plane.row(y), plane.near(y, 1)));
-        for (x, value) in row.iter_mut().enumerate() {
-            let right = (x + 1).min(width - 1);
-            let squares = rows.map(|(row, below)| (row[right] - row[x]).powi(2) + (below[x] - row[x]).powi(2));
-            *value = robust(squares[0] + squares[1]);
-        }
-    });
+    let stiff = stiffness(flow);
     let mut cells = vec![Cell::default(); height * width];
     cells.par_chunks_mut(width).enumerate().for_each(|(y, row)| {
         for (x, cell) in row.iter_mut().enumerate() {
