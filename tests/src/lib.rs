@@ -37,7 +37,7 @@ pub fn prober() -> Result<Prober> {
 /// If the build fails.
 pub fn mimus(folder: &Path) -> Result<Command> {
     let mut command = Command::new(Artifacts::of_workspace()?.program("mimus")?);
-    command.current_dir(folder).env_remove("MIMUS_PLUGIN_PATH");
+    command.current_dir(folder).env_remove("MIMUS_PLUGIN_PATH").env_remove("MIMUS_CACHE").env_remove("MIMUS_CACHE_GB");
     command.env("XDG_CACHE_HOME", folder.join("cache")).env("XDG_DATA_HOME", folder.join("data"));
     Ok(command)
 }
@@ -78,6 +78,19 @@ impl Ended {
         let text = |bytes| String::from_utf8(bytes).map_err(|error| Error::data(format!("prints no text: {error}")));
         Ok(Self { code: output.status.code(), out: text(output.stdout)?, err: text(output.stderr)? })
     }
+}
+
+/// The program ffmpeg: the one on the `PATH`, else the one that `mimus backend install ffmpeg` has put into the checkout.
+///
+/// # Errors
+/// If neither is there.
+pub fn ffmpeg() -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let installed = repository().join(".mimus/native/ffmpeg/lib/ffmpeg");
+    let mut places = std::env::split_paths(&path).map(|folder| folder.join("ffmpeg")).chain([installed]);
+    places.find(|place| place.is_file()).ok_or_else(|| {
+        Error::data("the program ffmpeg is not there").hint("run `mimus backend install ffmpeg` in the checkout")
+    })
 }
 
 /// The folder of real data sets that tests read: the one that `MIMUS_TEST_DATA` names, else `../shared/data` beside the checkout;

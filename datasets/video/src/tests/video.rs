@@ -2,8 +2,8 @@
 #![cfg(unix)]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Command;
 
 use mimus_core::{Error, Result};
 use tempfile::TempDir;
@@ -31,8 +31,11 @@ impl Place {
 
     /// Extracts with a script in place of the program.
     fn run(&self, script: &str, video: &[u8]) -> Result<Vec<PathBuf>> {
-        let program = self.file("program", format!("#!/bin/sh\n{script}\n").as_bytes());
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        // Written by another process: one that this process has open for writing, and so its children, cannot be started.
+        let program = self.folder.path().join("program");
+        let write = "printf '#!/bin/sh\\n%s\\n' \"$1\" > \"$0\" && chmod 755 \"$0\"";
+        let written = Command::new("sh").args(["-c", write]).arg(&program).arg(script).status().unwrap();
+        assert!(written.success());
         let video = self.file("a.avi", video);
         let entry = self.cache.entry("a", |folder| extract(&program, &video, folder))?;
         Ok(entry.files("png"))

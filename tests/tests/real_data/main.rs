@@ -1,12 +1,15 @@
 //! Real data sets through the command, from files to tables; see `mimus_tests::test_data` for where they are looked for.
 
-use std::path::Path;
+mod videos;
+
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use mimus_core::{Error, Result};
-use mimus_tests::{Ended, mimus, test_data};
+use mimus_tests::{Ended, ffmpeg, mimus, test_data};
 use serde_json::Value;
+use videos::*;
 
 /// A test of its own on the folder of data sets.
 type Check = fn(&Path) -> Result<()>;
@@ -15,12 +18,23 @@ macro_rules! checks {
     ($($name:ident),* $(,)?) => { [$((stringify!($name), $name as Check)),*] };
 }
 
-const CHECKS: [(&str, Check); 5] = checks![
+/// Checks that decode video files.
+const DECODING: [(&str, Check); 3] = checks![
+    avenue_has_both_conventions_and_is_decoded_once,
+    damaged_videos_and_labels_are_named,
+    a_run_killed_while_it_decodes_leaves_no_half_of_a_video,
+];
+
+const CHECKS: [(&str, Check); 9] = checks![
     screw_has_the_published_numbers_of_images_and_regions,
     incomplete_ground_truth_names_its_files_or_is_ignored_on_request,
     hazelnut_ends_with_all_metrics_maps_and_overlays,
     screw_at_256x256_ends_with_all_metrics,
     pictures_without_masks_have_undefined_pixel_metrics_with_the_reason,
+    ped2_has_the_published_labels_from_every_source,
+    the_intervals_of_all_clips_of_avenue_hold_3867_frames,
+    shanghaitech_has_107_clips_and_17326_anomalous_frames,
+    the_recorded_scores_of_shanghaitech_have_their_auroc,
 ];
 
 fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<()> {
@@ -29,7 +43,9 @@ fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<()> {
 
 /// The command in a folder of its own; must end with `code`.
 fn run(folder: &Path, code: i32, arguments: &[&str]) -> Result<Ended> {
-    let ended = Ended::of(mimus(folder)?.args(arguments))?;
+    let mut command = mimus(folder)?;
+    ffmpeg().into_iter().for_each(|program| _ = command.env("MIMUS_FFMPEG", program));
+    let ended = Ended::of(command.args(arguments))?;
     ensure(ended.code == Some(code), || format!("{arguments:?} ended with {:?}: {}", ended.code, ended.err))?;
     Ok(ended)
 }
@@ -128,17 +144,24 @@ fn pictures_without_masks_have_undefined_pixel_metrics_with_the_reason(data: &Pa
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let data = test_data();
-    let trial = |(name, check): (&'static str, Check)| match &data {
+    let decoded = data.clone().and_then(|data| ffmpeg().map(|_| data));
+    let trials = CHECKS.into_iter().map(|check| trial(&data, check));
+    let trials = trials.chain(DECODING.into_iter().map(|check| trial(&decoded, check)));
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
+
+/// Skipped where what it needs is not there.
+fn trial(data: &Result<PathBuf>, (name, check): (&'static str, Check)) -> Trial {
+    match data {
         Ok(data) => {
             let data = data.clone();
             Trial::test(name, move || check(&data).map_err(Failed::from))
         }
-        // In CI the data is there, or something is wrong.
+        // In CI everything is there, or something is wrong.
         Err(error) if std::env::var_os("CI").is_some() => {
             let error = error.clone();
             Trial::test(name, move || Err(Failed::from(error)))
         }
         Err(error) => Trial::test(format!("{name} (skipped: {})", error.one_line()), || Ok(())).with_ignored_flag(true),
-    };
-    libtest_mimic::run(&arguments, CHECKS.into_iter().map(trial).collect()).exit_code()
+    }
 }
