@@ -46,7 +46,8 @@ pub(crate) fn slice(path: &Path, position: usize) -> Result<([usize; 2], Vec<u8>
         let (header, file) = open(path)?;
         let [frames, height, width] = extents(&header)?;
         if position >= frames {
-            return Err(Error::data(format!("has {frames} masks, and none at position {position}")));
+            return Err(Error::data(format!("has {frames} masks, and none at position {position}"))
+                .hint("the file changed since it was opened: run again"));
         }
         let pixels = (height * width) as u64;
         let values = range(header, file, position as u64 * pixels, pixels)?;
@@ -58,7 +59,8 @@ pub(crate) fn slice(path: &Path, position: usize) -> Result<([usize; 2], Vec<u8>
 fn extents(header: &NpyHeader) -> Result<[usize; 3]> {
     match (header.shape(), header.order()) {
         (&[frames, height, width], Order::C) => Ok([frames, height, width].map(|extent| extent as usize)),
-        (shape, Order::C) => Err(Error::data(format!("has the extents {shape:?}, expects frames, height and width"))),
+        (shape, Order::C) => Err(Error::data(format!("has the extents {shape:?}, expects frames, height and width"))
+            .hint("store one picture for each frame: numpy.save(path, masks)")),
         (_, Order::Fortran) => Err(Error::data("stores columns first, expects rows first")
             .hint("store it again with numpy.save(path, numpy.ascontiguousarray(array))")),
     }

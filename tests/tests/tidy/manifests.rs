@@ -36,7 +36,11 @@ const RULES: &[Rule] = &[
     },
     Rule { folder: "plugins/", members: &["mimus-core"], outside: Some(&[]) },
     Rule { folder: "backends/", members: &["mimus-core"], outside: None },
-    Rule { folder: "datasets/decode", members: &["mimus-core"], outside: Some(&["image", "serde_bytes"]) },
+    Rule {
+        folder: "datasets/decode",
+        members: &["mimus-core"],
+        outside: Some(&["alphanumeric-sort", "image", "serde_bytes", "sha2", "tiff"]),
+    },
     Rule { folder: "datasets/drawing", members: &["mimus-core"], outside: Some(&[]) },
     Rule {
         folder: "datasets/motion",
