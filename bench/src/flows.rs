@@ -79,7 +79,10 @@ impl Flows {
                     let content = (METHOD, method()?, &index.fingerprint, &index.groups[group].name, split, name);
                     let path = cache::place("flow", &content)?;
                     if !path.exists() {
-                        say(&format!("optical flow of the {} frames of {name}", frames.len()));
+                        say(&format!(
+                            "{split} video {name}: computing the optical flow of its {} frames",
+                            frames.len()
+                        ));
                         let read = |position| Gray::of(&data.read(group, split, position)?.pixels);
                         write(&path, frames, &read).context("video", name)?;
                     }

@@ -89,7 +89,7 @@ impl Finder {
                     match stored(&path)? {
                         Some(found) => found,
                         None => {
-                            say(&format!("regions of the {} frames of {}", video.1.len(), video.0));
+                            say(&format!("{split} video {}: finding regions in its {} frames", video.0, video.1.len()));
                             let found = propose(how, data, (group, split), &video).context("video", video.0)?;
                             let text = serde_json::to_vec(&found)
                                 .map_err(|error| Error::new(ErrorKind::Io, error.to_string()))?;
@@ -123,15 +123,11 @@ fn stored(path: &Path) -> Result<Option<Vec<Vec<Region>>>> {
 /// # Errors
 /// If there are none.
 pub(crate) fn of_split(path: &Path, split: Split, extensions: &[&str]) -> Result<PathBuf> {
-    let name = match split {
-        Split::Train => "train",
-        Split::Test => "test",
-    };
     let candidates =
-        || std::iter::once("").chain(extensions.iter().copied()).map(|end| path.join(format!("{name}{end}")));
+        || std::iter::once("").chain(extensions.iter().copied()).map(|end| path.join(format!("{split}{end}")));
     candidates().find(|candidate| candidate.exists()).ok_or_else(|| {
         let known: Vec<String> = candidates().map(|candidate| candidate.display().to_string()).collect();
-        Error::config(format!("has nothing for the {name} videos"))
+        Error::config(format!("has nothing for the {split} videos"))
             .with("file", path.display())
             .hint(format!("name a folder with {}", known.join(" or ")))
     })

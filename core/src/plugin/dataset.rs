@@ -96,6 +96,15 @@ pub enum Split {
     Test,
 }
 
+impl std::fmt::Display for Split {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Train => "train",
+            Self::Test => "test",
+        })
+    }
+}
+
 /// What is known of a sample without decoding it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SampleInfo {
