@@ -1,7 +1,7 @@
 //! One cell: a variant of a model on a group with a seed, trained, calibrated and scored, each at most once.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mimus_core::boost::{Programs, STUDENT, TEACHER};
 use mimus_core::plugin::{Group, ModelSpec};
@@ -307,15 +307,16 @@ impl<'a> Workshop<'a> {
         })?;
         let mut scores = Vec::new();
         let mut maps = self.maps(variant, seed)?;
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), scorer.input);
         scorer.scores(&material.test, |_, scored| {
             scores.push(scored.score);
             scored.map.map_or(Ok(()), |map| maps.add(map.extents, &map.values))
         })?;
-        let score_ms = 1e3 * start.elapsed().as_secs_f64() / scores.len().max(1) as f64;
+        let each = |time: Duration| 1e3 * time.as_secs_f64() / scores.len().max(1) as f64;
+        let (score_ms, input_ms) = (each(start.elapsed()), each(scorer.input - before));
         let maps = maps.finish()?;
         let effort: Effort = read_json(&self.trained(variant, seed)?.join("effort.json"))?;
-        let cost = Cost { train_seconds: effort.seconds, score_ms, peak_mib: cost::peak_mib() };
+        let cost = Cost { train_seconds: effort.seconds, score_ms, input_ms, peak_mib: cost::peak_mib() };
         let scores = Scores { scores, maps, normal, calibration, cost };
         self.keep(variant, seed, &scores)?;
         Ok(scores)

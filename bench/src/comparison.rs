@@ -42,6 +42,7 @@ pub(crate) struct Row {
     /// Mean over seeds of the measured costs.
     pub(crate) train_seconds: f64,
     pub(crate) score_ms: f64,
+    pub(crate) input_ms: f64,
     /// Largest of the seeds.
     pub(crate) peak_mib: Option<f64>,
 }
@@ -138,6 +139,7 @@ fn entry(plan: &Plan, cells: &[Cell], place: [usize; 3]) -> Result<Option<Entry>
             over_floor: compared(&floor_pairs, &over_floor),
             train_seconds: mean(|cost| cost.train_seconds),
             score_ms: mean(|cost| cost.score_ms),
+            input_ms: mean(|cost| cost.input_ms),
             peak_mib: peak,
         }
     };
@@ -214,6 +216,7 @@ fn over_groups(plan: &Plan, entries: &[&Entry]) -> Vec<Row> {
             over_floor: compared(|row| row.over_floor, |entry| entry.over_floor.as_ref()),
             train_seconds: of_column.iter().map(|row| row.train_seconds).sum::<f64>() / n,
             score_ms: of_column.iter().map(|row| row.score_ms).sum::<f64>() / n,
+            input_ms: of_column.iter().map(|row| row.input_ms).sum::<f64>() / n,
             peak_mib: of_column.iter().map(|row| row.peak_mib).try_fold(0.0_f64, |most, peak| Some(most.max(peak?))),
             ..(*first).clone()
         })

@@ -9,6 +9,9 @@ pub(crate) struct Cost {
     pub(crate) train_seconds: f64,
     /// Milliseconds of scoring for each image.
     pub(crate) score_ms: f64,
+    /// Milliseconds of it for decoding, resizing and arranging what the model sees.
+    #[serde(default)]
+    pub(crate) input_ms: f64,
     /// Largest resident memory of the process while the cell was computed, in MiB; `None` where the system does not tell.
     pub(crate) peak_mib: Option<f64>,
 }

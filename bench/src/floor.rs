@@ -59,7 +59,7 @@ pub(crate) fn scores(shop: &Workshop<'_>, samples: &Samples<'_>, mut maps: Writi
     }
     let maps = maps.finish()?;
     let score_ms = 1e3 * start.elapsed().as_secs_f64() / scores.len().max(1) as f64;
-    let cost = Cost { train_seconds: 0.0, score_ms, peak_mib: cost::peak_mib() };
+    let cost = Cost { train_seconds: 0.0, score_ms, input_ms: 0.0, peak_mib: cost::peak_mib() };
     Ok(Scores { scores, maps, normal: Vec::new(), calibration: Default::default(), cost })
 }
 

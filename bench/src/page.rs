@@ -177,6 +177,7 @@ mod tests {
             over_floor: Some(Difference { mean: low + 0.1, low, high: low + 0.2 }),
             train_seconds: 0.0,
             score_ms: 0.0,
+            input_ms: 0.0,
             peak_mib: None,
         }
     }

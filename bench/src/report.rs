@@ -154,6 +154,7 @@ fn table(rows: &[Row]) -> Table {
         "undefined",
         "train_seconds",
         "score_ms_per_image",
+        "input_ms_per_image",
         "peak_mib",
     ]);
     let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
@@ -178,6 +179,7 @@ fn table(rows: &[Row]) -> Table {
             row.undefined.clone().unwrap_or_default(),
             row.train_seconds.to_string(),
             row.score_ms.to_string(),
+            row.input_ms.to_string(),
             number(row.peak_mib),
         ]);
     }

@@ -1,6 +1,7 @@
 //! Runs an evaluation program over pictures: calibration on held-out normal ones, then scores and maps.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use mimus_core::boost::{CALIBRATION, STUDENT};
 use mimus_core::plugin::{Batch, EMPTY_SCORE, Fill, InputSpec, ModelSpec, ProgramId, STATISTICS, Session};
@@ -20,6 +21,8 @@ pub(crate) struct Scorer<'a> {
     program: Graph,
     /// Variables that the program changes, as training left them: every pass over samples begins there.
     state: Tensors,
+    /// Time spent so far on decoding, resizing and arranging inputs.
+    pub(crate) input: Duration,
 }
 
 /// What the program says of one picture.
@@ -58,7 +61,7 @@ impl<'a> Scorer<'a> {
                 state.insert(variable.name.clone(), value);
             }
         }
-        Ok(Self { session, inputs: spec.inputs.clone(), id, program, state })
+        Ok(Self { session, inputs: spec.inputs.clone(), id, program, state, input: Duration::ZERO })
     }
 
     /// Measures mean and deviation of the model's own statistics over the pictures that it learned from, and writes them to its
@@ -198,7 +201,9 @@ impl<'a> Scorer<'a> {
         self.state.iter().try_for_each(|(name, value)| self.session.write(name, value))?;
         for start in (0..samples.len()).step_by(n) {
             let taken: Vec<usize> = (start..start + n).map(|i| i.min(samples.len() - 1)).collect();
+            let begin = Instant::now();
             let values = inputs(&self.program, &self.inputs, samples, &taken)?;
+            self.input += begin.elapsed();
             let outputs = self.session.run(self.id, &values)?;
             for (position, sample) in (start..samples.len().min(start + n)).enumerate() {
                 take(sample, position, n, &outputs).map_err(|error| match error.kind() {

@@ -44,7 +44,8 @@ maps = true
 "#;
 
 /// Columns and keys that are measured, so that they differ from run to run.
-const COSTS: [&str; 4] = ["train_seconds", "score_ms", "score_ms_per_image", "peak_mib"];
+const COSTS: [&str; 6] =
+    ["train_seconds", "score_ms", "score_ms_per_image", "input_ms", "input_ms_per_image", "peak_mib"];
 
 fn place() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
