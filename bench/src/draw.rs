@@ -1,4 +1,4 @@
-//! Graphs as pictures: one box for each layer, in Graphviz or Mermaid, the parts of a boost apart from each other.
+//! Graphs as pictures: one box for each layer, or for each part of the model, in Graphviz or Mermaid, the parts of a boost apart from each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,14 +19,15 @@ struct Drawing {
 
 struct Box {
     title: String,
-    /// Operators inside, in order, with their numbers.
+    /// Operators inside, in the order of their first, with their numbers.
     ops: Vec<(String, usize)>,
     /// Position in [`PARTS`].
     part: Option<usize>,
 }
 
 impl Drawing {
-    fn new(graph: &Graph) -> Self {
+    /// With a box for every layer, or, of names with more than `depth` parts, one for all that begin alike.
+    fn new(graph: &Graph, depth: Option<usize>) -> Self {
         let mut drawing = Self { boxes: Vec::new(), arrows: BTreeSet::new() };
         // Constants and variables belong to the layers that read them: drawn as sources they would hide the flow.
         let mut of_value: BTreeMap<usize, usize> = BTreeMap::new();
@@ -36,10 +37,11 @@ impl Drawing {
                 node.inputs.iter().filter_map(|input| of_value.get(&input.index()).copied()).collect();
             // What flows out of a layer and back into it passes two boxes: arrows only lead onwards.
             let joins = |known: &usize| sources.iter().all(|from| from == known || !drawing.leads(*known, *from));
-            let known = of_label.get(node.label.as_str()).copied().filter(|_| !node.label.is_empty()).filter(joins);
-            let place = known.unwrap_or_else(|| drawing.add(node));
-            if !node.label.is_empty() {
-                of_label.insert(&node.label, place);
+            let label = shortened(&node.label, depth);
+            let known = of_label.get(label).copied().filter(|_| !label.is_empty()).filter(joins);
+            let place = known.unwrap_or_else(|| drawing.add(label));
+            if !label.is_empty() {
+                of_label.insert(label, place);
             }
             drawing.count(place, node.op.name());
             for input in &node.inputs {
@@ -74,22 +76,26 @@ impl Drawing {
         false
     }
 
-    fn add(&mut self, node: &Node) -> usize {
-        let belongs =
-            |name: &str| node.label == name || node.label.strip_prefix(name).is_some_and(|r| r.starts_with('.'));
+    fn add(&mut self, label: &str) -> usize {
+        let belongs = |name: &str| label == name || label.strip_prefix(name).is_some_and(|r| r.starts_with('.'));
         let part = PARTS.iter().position(|(name, _)| belongs(name));
-        let title = if node.label.is_empty() { String::new() } else { node.label.clone() };
-        self.boxes.push(Box { title, ops: Vec::new(), part });
+        self.boxes.push(Box { title: label.to_owned(), ops: Vec::new(), part });
         self.boxes.len() - 1
     }
 
     fn count(&mut self, place: usize, op: &str) {
         let ops = &mut self.boxes[place].ops;
-        match ops.last_mut().filter(|(last, _)| last == op) {
+        match ops.iter_mut().find(|(known, _)| known == op) {
             Some((_, times)) => *times += 1,
             None => ops.push((op.to_owned(), 1)),
         }
     }
+}
+
+/// The first `depth` parts of a layer's name.
+fn shortened(label: &str, depth: Option<usize>) -> &str {
+    let end = depth.and_then(|depth| label.match_indices('.').nth(depth.saturating_sub(1)));
+    end.map_or(label, |(end, _)| &label[..end])
 }
 
 fn is_source(node: &Node) -> bool {
@@ -105,8 +111,8 @@ impl Box {
 }
 
 /// The graph for Graphviz.
-pub(crate) fn dot(graph: &Graph) -> String {
-    let drawing = Drawing::new(graph);
+pub(crate) fn dot(graph: &Graph, depth: Option<usize>) -> String {
+    let drawing = Drawing::new(graph, depth);
     let mut text = format!("digraph \"{}\" {{\n  node [shape=box, style=filled, fontname=sans]\n", graph.name);
     for (i, b) in drawing.boxes.iter().enumerate() {
         let color = b.part.map_or("#ffffff", |part| PARTS[part].1);
@@ -119,8 +125,8 @@ pub(crate) fn dot(graph: &Graph) -> String {
 }
 
 /// The graph for Mermaid.
-pub(crate) fn mermaid(graph: &Graph) -> String {
-    let drawing = Drawing::new(graph);
+pub(crate) fn mermaid(graph: &Graph, depth: Option<usize>) -> String {
+    let drawing = Drawing::new(graph, depth);
     let mut text = "flowchart TB\n".to_owned();
     for (i, b) in drawing.boxes.iter().enumerate() {
         text += &format!("  n{i}[\"{}\"]\n", b.text("<br>").replace('"', "'"));
@@ -155,11 +161,22 @@ mod tests {
         let y = b.scope("b", |b| b.exp(y)).unwrap();
         let y = b.scope("a", |b| b.abs(y)).unwrap();
         b.output("y", y).unwrap();
-        let drawing = Drawing::new(b.graph());
+        let drawing = Drawing::new(b.graph(), None);
         let texts: Vec<String> = drawing.boxes.iter().map(|b| b.text(" ")).collect();
         assert_eq!(texts, ["input", "a relu, neg", "b exp", "a abs", "output y"]);
         assert!(
             (0..texts.len()).all(|i| !drawing.arrows.iter().any(|(from, to, _)| *to == i && drawing.leads(i, *from)))
         );
+    }
+    #[test]
+    fn what_begins_alike_is_one_box() {
+        let mut b = Builder::new("test");
+        let x = b.input("x", ValueType::f32([2])).unwrap();
+        let block = |b: &mut Builder, name: &str, x| b.scope(name, |b| b.relu(x).and_then(|x| b.neg(x)));
+        let y = b.scope("net", |b| block(b, "a", x).and_then(|y| block(b, "b", y))).unwrap();
+        b.output("y", y).unwrap();
+        let texts = |depth| Drawing::new(b.graph(), depth).boxes.iter().map(|b| b.text(" ")).collect::<Vec<_>>();
+        assert_eq!(texts(None), ["input", "net.a relu, neg", "net.b relu, neg", "output y"]);
+        assert_eq!(texts(Some(1)), ["input", "net relu x2, neg x2", "output y"]);
     }
 }

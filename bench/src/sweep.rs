@@ -111,7 +111,8 @@ impl<'a> Sweep<'a> {
         cost::reset_peak();
         let work = self.work;
         let units = Workshop::work(self.plan, shop.group, variant);
-        let each = material.fit.len() + material.held.len();
+        // Frames, of which there are as many as the plan knows of; not what is seen of them.
+        let each = material.fit.judged() + material.held.judged();
         let (label, plan, progress) = (label(shop, variant, seed), self.plan, &mut self.progress);
         let mut advanced = 0;
         let outcome = contained(|| {

@@ -21,6 +21,9 @@ pub(crate) struct Graph {
     /// Which model; the first if none is given
     #[arg(long)]
     model: Option<String>,
+    /// Draw one box for all layers whose names begin with the same so many parts; 0 for a box for each layer
+    #[arg(long, default_value_t = 2)]
+    depth: usize,
     /// Which program
     #[arg(long, value_enum, default_value_t = Program::Eval)]
     program: Program,
@@ -41,9 +44,9 @@ enum Program {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {
-    /// Graphviz, a box for each layer
+    /// Graphviz, a box for each part
     Dot,
-    /// Mermaid, a box for each layer
+    /// Mermaid, a box for each part
     Mermaid,
     /// Every operator, in the form that parses back
     Text,
@@ -77,9 +80,10 @@ impl Graph {
                 Turn { optimizer, ..turn }.step()?.program
             }
         };
+        let depth = Some(self.depth).filter(|depth| *depth > 0);
         print(&match self.format {
-            Format::Dot => draw::dot(&graph),
-            Format::Mermaid => draw::mermaid(&graph),
+            Format::Dot => draw::dot(&graph, depth),
+            Format::Mermaid => draw::mermaid(&graph, depth),
             Format::Text => graph.to_string(),
         })?;
         Ok(ExitCode::SUCCESS)
