@@ -362,6 +362,7 @@ impl Config {
                 "must be random where boost.student gives the student options of its own",
             ),
             (self.input.height > 0 && self.input.width > 0, "input", "height and width must be 1 at least"),
+            ((0.0..=1.0).contains(&self.input.confidence), "input.confidence", "must be from 0 to 1"),
             ((0.0..1.0).contains(&self.train.holdout), "train.holdout", "must be at least 0 and less than 1"),
             (!self.model.is_empty(), "model", "must name one model at least"),
             (!self.boost.lambda.is_empty(), "boost.lambda", "must not be an empty list"),

@@ -40,7 +40,7 @@ impl Exported {
         let [batch @ 1..=usize::MAX, height, width, CHANNELS] = ty.shape[..] else {
             return Err(refused("takes no pictures"));
         };
-        if name != IMAGE || !file.outputs.iter().any(|(name, _)| name == "score") {
+        if name != IMAGE || !file.outputs.iter().any(|output| output.name == "score") {
             return Err(refused("has not the input `image` and the output `score`"));
         }
         Ok(Self { session, facts, batch, size: [height, width], file })
@@ -57,11 +57,11 @@ impl Exported {
         let image = HostTensor::f32([self.batch, self.size[0], self.size[1], CHANNELS], filled)?;
         let outputs = self.session.run(self.file.program, &BTreeMap::from([(IMAGE.to_owned(), image)]))?;
         let output = |wanted: &str| {
-            let found = self.file.outputs.iter().position(|(name, _)| name == wanted);
+            let found = self.file.outputs.iter().position(|output| output.name == wanted);
             found.map(|i| outputs[i].as_f32()).transpose()
         };
-        let extents = self.file.outputs.iter().find_map(|(name, ty)| match ty.shape[..] {
-            [_, _, height, width] if name == "score_map" => Some([height, width]),
+        let extents = self.file.outputs.iter().find_map(|output| match output.shape[..] {
+            [_, _, Some(height), Some(width)] if output.name == "score_map" => Some([height, width]),
             _ => None,
         });
         let (scores, maps) = (output("score")?.unwrap_or_default(), output("score_map")?);

@@ -1,4 +1,4 @@
-//! Optical flow of a split's videos: computed once and kept in the user's cache, or read from files that the user names.
+//! Optical flow of a split's videos: computed once, by the built-in method or a network, and kept in the user's cache, or read from files.
 
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mimus_core::plugin::{OpenDataset, Split};
+use mimus_core::plugin::{OpenDataset, Pixels, SampleInfo, Split};
 use mimus_core::{Context, Error, ErrorKind, Result};
 use mimus_motion::flow::{self, UNIT};
 use mimus_motion::{FlowFolder, Gray};
@@ -14,6 +14,8 @@ use rayon::prelude::*;
 
 use crate::cache;
 use crate::images::{shrink, stretch};
+use crate::input::Origin;
+use crate::network::{FlowNetwork, Open};
 use crate::regions::{Region, of_split};
 use crate::samples::Video;
 
@@ -37,6 +39,18 @@ struct Stored {
     source: Source,
 }
 
+/// How the flow of a split is found.
+pub(crate) enum Finder<'a> {
+    Files(Arc<FlowFolder>),
+    Computed(Method<'a>),
+}
+
+/// What computes it.
+pub(crate) enum Method<'a> {
+    BuiltIn,
+    Network(FlowNetwork<'a>),
+}
+
 enum Source {
     /// Units of [`UNIT`], `[2, H, W]` a frame, one after the other.
     Cache { path: PathBuf, file: Mutex<File>, size: [usize; 2] },
@@ -51,40 +65,42 @@ const CHUNK: usize = 32;
 const HEADER: u64 = 16;
 
 impl Flows {
-    /// The flow of all videos of a split, from the user's `files` or by the built-in method. `say` is told of what takes long.
+    /// The flow of all videos of a split. `say` is told of what takes long.
     ///
     /// # Errors
-    /// If a frame cannot be decoded, the frames of a video differ in size, the cache cannot be written, or a file is missing.
+    /// If a frame cannot be decoded, the frames of a video differ in size, the network fails, the cache cannot be written, a file is missing,
+    /// or the first file of a video is of another size.
     pub(crate) fn load(
         data: &dyn OpenDataset,
         (group, split): (usize, Split),
         videos: &[Video<'_>],
-        files: Option<&Path>,
+        mut finder: Finder<'_>,
         say: &mut dyn FnMut(&str),
     ) -> Result<Self> {
         let index = data.index();
         let infos = index.groups[group].samples(split);
-        let listed = |folder: &Path| Ok::<_, Error>(Arc::new(FlowFolder::open(&of_split(folder, split, &[])?)?));
-        let files = files.map(listed).transpose()?;
         let mut stored = Vec::new();
         for (name, frames) in videos {
-            let source = match &files {
-                Some(folder) => {
-                    let first = infos[frames.start].frame.as_ref().map_or(0, |(_, number)| *number);
+            let source = match &mut finder {
+                Finder::Files(folder) => {
+                    let number = |info: &SampleInfo| info.frame.as_ref().map_or(0, |(_, number)| *number);
+                    let first = number(&infos[frames.start]);
+                    folder.check(name, &infos[frames.clone()].iter().map(number).collect())?;
                     let pixels = data.read(group, split, frames.start)?.pixels;
                     let size = [pixels.height, pixels.width];
+                    folder.flow(name, first, size)?;
                     Source::Files { folder: Arc::clone(folder), video: (*name).to_owned(), first, size }
                 }
-                None => {
-                    let content = (METHOD, method()?, &index.fingerprint, &index.groups[group].name, split, name);
+                Finder::Computed(method) => {
+                    let content = (METHOD, method.key()?, &index.fingerprint, &index.groups[group].name, split, name);
                     let path = cache::place("flow", &content)?;
                     if !path.exists() {
                         say(&format!(
                             "{split} video {name}: computing the optical flow of its {} frames",
                             frames.len()
                         ));
-                        let read = |position| Gray::of(&data.read(group, split, position)?.pixels);
-                        write(&path, frames, &read).context("video", name)?;
+                        let read = |position| Ok(data.read(group, split, position)?.pixels);
+                        write(&path, (frames, infos), &read, method).context("video", name)?;
                     }
                     open(path, frames.len())?
                 }
@@ -178,8 +194,43 @@ fn crop<T: Copy>(plane: &[T], width: usize, region: &Region) -> Vec<T> {
 /// Changes when what is stored changes its form.
 const METHOD: &str = "flow-1";
 
-/// What the method makes of a fixed pair, so that another method has other keys.
-fn method() -> Result<String> {
+impl<'a> Finder<'a> {
+    /// What the configuration asks for; `open` opens a session for a network.
+    ///
+    /// # Errors
+    /// If the user's files cannot be read.
+    pub(crate) fn new(origin: &Origin, split: Split, open: Open<'a>) -> Result<Self> {
+        Ok(match origin {
+            Origin::BuiltIn => Self::Computed(Method::BuiltIn),
+            Origin::Network(path) => Self::Computed(Method::Network(FlowNetwork::new(path, open)?)),
+            Origin::Files(path) => Self::Files(Arc::new(FlowFolder::open(&of_split(path, split, &[])?)?)),
+        })
+    }
+}
+
+impl Method<'_> {
+    /// What the flow depends on.
+    fn key(&self) -> Result<String> {
+        match self {
+            Self::Network(network) => Ok(network.key().to_owned()),
+            Self::BuiltIn => built_in(),
+        }
+    }
+
+    /// The flow of some pairs in units of [`UNIT`].
+    fn between(&mut self, pairs: &[(&Pixels, &Pixels)]) -> Result<Vec<Vec<i16>>> {
+        match self {
+            Self::Network(network) => pairs.iter().map(|(a, b)| network.between(a, b)?.units()).collect(),
+            Self::BuiltIn => {
+                let one = |(a, b): &(&Pixels, &Pixels)| flow::between(&Gray::of(a)?, &Gray::of(b)?)?.units();
+                pairs.par_iter().map(one).collect()
+            }
+        }
+    }
+}
+
+/// What the built-in method makes of a fixed pair, so that another version of it has other keys.
+fn built_in() -> Result<String> {
     let gray = |shift: usize| {
         let value = |i: usize| (((i % 32 + shift) * 7919 + i / 32 * 104_729) % 251) as f32;
         Gray::new(32, 32, (0..32 * 32).map(value).collect())
@@ -188,35 +239,40 @@ fn method() -> Result<String> {
     Ok(crate::files::digest(&units.iter().flat_map(|unit| unit.to_le_bytes()).collect::<Vec<u8>>()))
 }
 
-/// Computes the flow of a video's frames and puts it at `path` when all is there.
-fn write(path: &Path, frames: &Range<usize>, read: &(dyn Fn(usize) -> Result<Gray> + Sync)) -> Result<()> {
+/// Computes the flow of a video's frames, positions of `infos`, and puts it at `path` when all is there.
+fn write(
+    path: &Path,
+    (frames, infos): (&Range<usize>, &[SampleInfo]),
+    read: &(dyn Fn(usize) -> Result<Pixels> + Sync),
+    method: &mut Method<'_>,
+) -> Result<()> {
     let failed = |error: std::io::Error| {
         let error = Error::io("the flow cannot be written", path, &error);
         error.hint("free space there, or name another folder in MIMUS_CACHE")
     };
     let mut before = read(frames.start)?;
-    let [height, width] = [before.height(), before.width()];
+    let [height, width] = [before.height, before.width];
     let mut file = BufWriter::new(cache::unfinished(path)?);
     let header: Vec<u8> = [height, width].iter().flat_map(|extent| (*extent as u64).to_le_bytes()).collect();
     file.write_all(&header).map_err(failed)?;
     for start in frames.clone().step_by(CHUNK) {
         let chunk: Vec<usize> = (start..frames.end.min(start + CHUNK)).collect();
-        let grays = chunk.par_iter().map(|position| read(*position)).collect::<Result<Vec<Gray>>>()?;
-        let pairs: Vec<(&Gray, &Gray)> = std::iter::once(&before).chain(&grays).zip(&grays).collect();
-        let flows = pairs.par_iter().zip(&chunk).map(|((first, second), position)| {
-            let found = [second.height(), second.width()];
-            if found != [height, width] {
-                let message =
-                    format!("frame {} has {found:?} pixels, the first has {height} x {width}", position - frames.start);
-                return Err(Error::data(message));
-            }
-            flow::between(first, second)?.units()
-        });
-        for units in flows.collect::<Result<Vec<_>>>()? {
+        let pixels = chunk.par_iter().map(|position| read(*position)).collect::<Result<Vec<Pixels>>>()?;
+        if let Some((position, other)) =
+            chunk.iter().zip(&pixels).find(|(_, frame)| [frame.height, frame.width] != [height, width])
+        {
+            let (h, w) = (other.height, other.width);
+            let error = Error::data(format!("has {h} x {w} pixels, the first frame of its video {height} x {width}"));
+            return Err(error
+                .with("file", infos[*position].path.display())
+                .hint("frames of a video must be of one size"));
+        }
+        let pairs: Vec<(&Pixels, &Pixels)> = std::iter::once(&before).chain(&pixels).zip(&pixels).collect();
+        for units in method.between(&pairs)? {
             let bytes: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
             file.write_all(&bytes).map_err(failed)?;
         }
-        if let Some(last) = grays.into_iter().next_back() {
+        if let Some(last) = pixels.into_iter().next_back() {
             before = last;
         }
     }
@@ -236,4 +292,39 @@ fn open(path: PathBuf, frames: usize) -> Result<Source> {
         return Err(error.hint("remove the file to compute it anew"));
     }
     Ok(Source::Cache { path, file: Mutex::new(file), size })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::tests::flat;
+
+    /// Writes the flow of 40 frames into an empty folder; gives the error and what is left there.
+    fn broken(read: &(dyn Fn(usize) -> Result<Pixels> + Sync)) -> (Error, usize) {
+        let folder = tempfile::tempdir().unwrap();
+        let info = |i: usize| SampleInfo {
+            id: String::new(),
+            path: PathBuf::from(format!("clip/{i}.png")),
+            defect: String::new(),
+            anomalous: false,
+            mask: None,
+            frame: Some(("clip".to_owned(), i as u64)),
+        };
+        let infos: Vec<SampleInfo> = (0..40).map(info).collect();
+        let written = write(&folder.path().join("flow"), (&(0..40), &infos), read, &mut Method::BuiltIn);
+        (written.unwrap_err(), std::fs::read_dir(folder.path()).unwrap().count())
+    }
+
+    #[test]
+    fn a_frame_that_cannot_be_used_leaves_nothing_in_the_cache() {
+        // Behind the first frames whose flow is written together.
+        let (error, left) = broken(&|i| match i {
+            37 => Err(Error::data("is cut short").with("file", "clip/37.png")),
+            _ => Ok(flat(16, 16, i as u8)),
+        });
+        assert_eq!((error.message(), error.context_value("file"), left), ("is cut short", Some("clip/37.png"), 0));
+        let (error, left) = broken(&|i| Ok(flat(16, if i == 38 { 17 } else { 16 }, i as u8)));
+        assert_eq!(error.message(), "has 16 x 17 pixels, the first frame of its video 16 x 16");
+        assert_eq!((error.context_value("file"), left), (Some("clip/38.png"), 0));
+    }
 }

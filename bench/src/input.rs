@@ -20,6 +20,8 @@ pub(crate) struct Input {
     /// How the built-in method finds them: the name of published numbers, or a table.
     #[serde(deserialize_with = "named_proposals")]
     pub(crate) proposals: Proposals,
+    /// Boxes of a detector with a score up to this are dropped.
+    pub(crate) confidence: f64,
     /// Where optical flow comes from.
     pub(crate) flow: Origin,
 }
@@ -32,17 +34,21 @@ impl Default for Input {
             memory_mib: 256,
             regions: Origin::BuiltIn,
             proposals: Proposals::default(),
+            confidence: 0.5,
             flow: Origin::BuiltIn,
         }
     }
 }
 
-/// What is found by a built-in method, or read from the user's files.
+/// What is found by a built-in method or a network that the user names, or read from the user's files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub(crate) enum Origin {
     #[default]
     BuiltIn,
+    /// An ONNX file.
+    Network(PathBuf),
+    /// A file of another kind, or a folder.
     Files(PathBuf),
 }
 
@@ -50,7 +56,12 @@ const BUILT_IN: &str = "built-in";
 
 impl From<String> for Origin {
     fn from(text: String) -> Self {
-        if text == BUILT_IN { Self::BuiltIn } else { Self::Files(text.into()) }
+        let path = PathBuf::from(&text);
+        match path.extension() {
+            _ if text == BUILT_IN => Self::BuiltIn,
+            Some(ending) if ending.eq_ignore_ascii_case("onnx") => Self::Network(path),
+            _ => Self::Files(path),
+        }
     }
 }
 
@@ -58,17 +69,17 @@ impl From<Origin> for String {
     fn from(origin: Origin) -> Self {
         match origin {
             Origin::BuiltIn => BUILT_IN.to_owned(),
-            Origin::Files(path) => path.display().to_string(),
+            Origin::Network(path) | Origin::Files(path) => path.display().to_string(),
         }
     }
 }
 
 impl Origin {
-    /// The user's files.
-    pub(crate) fn files(&self) -> Option<&Path> {
+    /// What the user names.
+    pub(crate) fn path(&self) -> Option<&Path> {
         match self {
             Self::BuiltIn => None,
-            Self::Files(path) => Some(path),
+            Self::Network(path) | Self::Files(path) => Some(path),
         }
     }
 }

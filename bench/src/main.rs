@@ -26,6 +26,7 @@ mod keys;
 mod maps;
 mod material;
 mod native;
+mod network;
 mod page;
 mod parity;
 mod plan;

@@ -11,9 +11,10 @@ use mimus_core::{Context, Error, Result};
 use rayon::prelude::*;
 
 use crate::files;
-use crate::flows::Flows;
+use crate::flows::{self, Flows};
 use crate::images::{Picture, picture};
-use crate::input::Input;
+use crate::input::{Input, Origin};
+use crate::network::{ONNX, Open};
 use crate::plan::Plan;
 use crate::reel::Reel;
 use crate::regions::Finder;
@@ -42,7 +43,8 @@ impl<'a> Material<'a> {
             }
             None => Samples::of_length(1, []),
         };
-        let source = Of { data: plan.data.as_ref(), group, spec, input };
+        let open = || plan.session(ONNX);
+        let source = Of { data: plan.data.as_ref(), group, spec, input, open: &open };
         let name = &plan.data.index().groups[group].name;
         let [fit, held, test] = source.parts(plan.config.train.holdout, say).context("group", name)?;
         Ok(Self { fit, held, test, textures })
@@ -55,6 +57,8 @@ struct Of<'a, 's> {
     group: usize,
     spec: &'s ModelSpec,
     input: &'s Input,
+    /// For networks that find regions or flow.
+    open: Open<'s>,
 }
 
 impl<'a> Of<'a, '_> {
@@ -98,7 +102,7 @@ impl<'a> Of<'a, '_> {
         let (data, group) = (self.data, self.group);
         let reel = Arc::new(Reel::new(self.input.memory_mib, move |split, position| data.read(group, split, position)));
         let mut find = |split| {
-            let mut all = || Finder::new(self.input, split)?.all(data, (group, split), say);
+            let mut all = || Finder::new(self.input, split, self.open)?.all(data, (group, split), say);
             all().context("key", "input.regions")
         };
         let [train, test] = [find(Split::Train)?, find(Split::Test)?];
@@ -118,8 +122,11 @@ impl<'a> Of<'a, '_> {
             let error = Error::data("the model takes optical flow, and the data set holds single pictures");
             error.hint("choose a data set of videos, or a model without flow")
         })?;
-        let files = self.input.flow.files();
-        Ok(Arc::new(Flows::load(self.data, (self.group, split), &videos, files, say).context("key", "input.flow")?))
+        let mut load = || {
+            let finder = flows::Finder::new(&self.input.flow, split, self.open)?;
+            Flows::load(self.data, (self.group, split), &videos, finder, say)
+        };
+        Ok(Arc::new(load().context("key", "input.flow")?))
     }
 }
 
@@ -131,10 +138,14 @@ pub(crate) fn key(input: &Input, spec: &ModelSpec) -> Result<String> {
     let mut key = format!("{}x{}", input.height, input.width);
     if spec.takes_regions() {
         let how = serde_json::to_string(&input.proposals).map_err(|error| Error::config(error.to_string()))?;
-        key += &input.regions.files().map_or(Ok(how), state).context("key", "input.regions")?;
+        key += &match &input.regions {
+            Origin::BuiltIn => how,
+            Origin::Network(path) => format!("{how}{}{}", input.confidence, files::sha256(path)?),
+            Origin::Files(path) => state(path).context("key", "input.regions")?,
+        };
     }
     if takes_flow(spec) {
-        key += &input.flow.files().map_or(Ok(String::new()), state).context("key", "input.flow")?;
+        key += &input.flow.path().map_or(Ok(String::new()), state).context("key", "input.flow")?;
     }
     Ok(key)
 }

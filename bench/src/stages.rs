@@ -6,6 +6,8 @@ use mimus_core::{Error, Result};
 use serde::Serialize;
 
 use crate::config::Config;
+use crate::input::Origin;
+use crate::network::ONNX;
 
 /// Names of backends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -56,9 +58,12 @@ fn all(config: &Config) -> impl Iterator<Item = (String, Stages)> {
     })
 }
 
-/// Names of the backends that the run uses, sorted.
+/// Names of the backends that the run uses, sorted: those of its stages, and that of networks which find regions or flow.
 pub(crate) fn used(config: &Config) -> Vec<String> {
-    let names: BTreeSet<String> = all(config).flat_map(|(_, stages)| [stages.train, stages.eval]).collect();
+    let mut names: BTreeSet<String> = all(config).flat_map(|(_, stages)| [stages.train, stages.eval]).collect();
+    if [&config.input.regions, &config.input.flow].iter().any(|origin| matches!(origin, Origin::Network(_))) {
+        names.insert(ONNX.to_owned());
+    }
     names.into_iter().collect()
 }
 
@@ -102,6 +107,8 @@ mod tests {
         assert_eq!(error.context_value("key"), Some("run.compare_backends"));
         let allowed = parse(&[&mixed[..], &["run.compare_backends=true"]].concat()).unwrap();
         assert_eq!(used(&allowed), ["candle", "onnx", "torch"]);
+        let network = parse(&["input.flow=a/raft.ONNX"]).unwrap();
+        assert_eq!(used(&network), ["candle", "onnx"]);
         assert!(parse(&mixed[..2]).is_ok(), "all cells are trained on one backend and scored on another");
     }
 }

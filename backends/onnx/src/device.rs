@@ -9,7 +9,7 @@ use ort::logging::LogLevel;
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
-use ort::value::{DynTensor, TensorElementType};
+use ort::value::{DynTensor, DynValue, Shape, TensorElementType};
 
 use crate::error::engine;
 use crate::file;
@@ -156,5 +156,23 @@ pub(crate) fn read_host(tensor: &DynTensor, ty: &ValueType) -> Result<HostTensor
     match ty.dtype {
         Dtype::F32 => HostTensor::f32(ty.shape.clone(), tensor.try_extract_tensor::<f32>().map_err(engine)?.1.to_vec()),
         Dtype::I64 => HostTensor::i64(ty.shape.clone(), tensor.try_extract_tensor::<i64>().map_err(engine)?.1.to_vec()),
+    }
+}
+
+/// Copies elements and extents from a value in the host's memory.
+pub(crate) fn read_open(value: &DynValue, dtype: Dtype) -> Result<HostTensor> {
+    let extents = |shape: &Shape| {
+        let extents: Option<Vec<usize>> = shape.iter().map(|extent| usize::try_from(*extent).ok()).collect();
+        extents.ok_or_else(|| Error::backend(format!("the engine gave a value of the extents {shape}")))
+    };
+    match dtype {
+        Dtype::F32 => {
+            let (shape, values) = value.try_extract_tensor::<f32>().map_err(engine)?;
+            HostTensor::f32(extents(shape)?, values.to_vec())
+        }
+        Dtype::I64 => {
+            let (shape, values) = value.try_extract_tensor::<i64>().map_err(engine)?;
+            HostTensor::i64(extents(shape)?, values.to_vec())
+        }
     }
 }

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mimus_core::graph::Graph;
 use mimus_core::plugin::names::{Read, Variable, Variables, bind, located, no_value};
-use mimus_core::plugin::{LoadedFile, ProgramId, Session};
+use mimus_core::plugin::{FileOutput, LoadedFile, ProgramId, Session};
 use mimus_core::{Context, Dtype, Error, HostTensor, Op, Result, ValueType};
+use ort::memory::MemoryInfo;
 use ort::session::IoBinding;
 use ort::value::{DynTensor, Outlet, TensorElementType};
 
-use crate::device::{Device, read_host, write_host};
+use crate::device::{Device, read_host, read_open, write_host};
 use crate::error::engine;
 use crate::file;
 use crate::lower::{Check, lower};
@@ -42,12 +43,20 @@ struct Compiled {
     /// The constants' versions that are in the model.
     versions: Vec<u64>,
     inputs: Vec<(String, DynTensor)>,
-    outputs: Vec<(DynTensor, ValueType)>,
+    outputs: Vec<Output>,
     checks: Vec<(Check, DynTensor)>,
     /// Numbers and ONNX names of variables that are inputs.
     read: Vec<(usize, String)>,
     /// Numbers and ONNX names of assigned variables.
     assigned: Vec<(usize, String)>,
+}
+
+/// Where an output of a run is found.
+enum Output {
+    /// In memory of the host's that all runs share.
+    Fixed(DynTensor, ValueType),
+    /// In memory of the engine's, since its extents are known when it is computed.
+    Open { name: String, dtype: Dtype },
 }
 
 /// Programs on one device of ONNX Runtime.
@@ -110,7 +119,8 @@ impl Session for OnnxSession {
 
     fn load_file(&mut self, bytes: &[u8]) -> Result<LoadedFile> {
         let session = self.device.compile(bytes)?;
-        let (inputs, outputs) = (declared(session.inputs())?, declared(session.outputs())?);
+        let inputs = session.inputs().iter().map(input).collect::<Result<Vec<_>>>()?;
+        let outputs = session.outputs().iter().map(declared).collect::<Result<Vec<_>>>()?;
         let metadata = metadata(&session)?;
         // The model alone counts: there is no graph of ours, and nothing that would have to be compiled again.
         let reads = inputs.iter().map(|(name, ty)| Read { name: name.clone(), ty: ty.clone(), label: String::new() });
@@ -126,26 +136,30 @@ impl Session for OnnxSession {
     }
 }
 
-/// Names and types of a model's inputs or outputs.
-fn declared(outlets: &[Outlet]) -> Result<Vec<(String, ValueType)>> {
-    let one = |outlet: &Outlet| {
-        let refused = || {
-            let message =
-                format!("`{}` is {}, expects f32 or i64 elements and fixed extents", outlet.name(), outlet.dtype());
-            Error::backend(message).with("graph", "file")
-        };
-        let (Some(element), Some(shape)) = (outlet.dtype().tensor_type(), outlet.dtype().tensor_shape()) else {
-            return Err(refused());
-        };
-        let extents: Option<Vec<usize>> = shape.iter().map(|extent| usize::try_from(*extent).ok()).collect();
-        let dtype = match element {
-            TensorElementType::Float32 => Dtype::F32,
-            TensorElementType::Int64 => Dtype::I64,
-            _ => return Err(refused()),
-        };
-        Ok((outlet.name().to_owned(), ValueType::new(dtype, extents.ok_or_else(refused)?)))
+/// What a model says of an input or output.
+fn declared(outlet: &Outlet) -> Result<FileOutput> {
+    let (Some(element), Some(shape)) = (outlet.dtype().tensor_type(), outlet.dtype().tensor_shape()) else {
+        return Err(refused(outlet, "a tensor"));
     };
-    outlets.iter().map(one).collect()
+    let dtype = match element {
+        TensorElementType::Float32 => Dtype::F32,
+        TensorElementType::Int64 => Dtype::I64,
+        _ => return Err(refused(outlet, "f32 or i64 elements")),
+    };
+    let shape = shape.iter().map(|extent| usize::try_from(*extent).ok()).collect();
+    Ok(FileOutput { name: outlet.name().to_owned(), dtype, shape })
+}
+
+/// Name and type of a model's input.
+fn input(outlet: &Outlet) -> Result<(String, ValueType)> {
+    let FileOutput { name, dtype, shape } = declared(outlet)?;
+    let extents = shape.into_iter().collect::<Option<Vec<usize>>>();
+    Ok((name, ValueType::new(dtype, extents.ok_or_else(|| refused(outlet, "fixed extents"))?)))
+}
+
+fn refused(outlet: &Outlet, expected: &str) -> Error {
+    let message = format!("`{}` is {}, expects {expected}", outlet.name(), outlet.dtype());
+    Error::backend(message).with("graph", "file")
 }
 
 /// The texts that a model carries.
@@ -205,8 +219,11 @@ impl Compiled {
         let session = device.compile(&file::encode(lowered.graph, &BTreeMap::new())?)?;
         let typed = |names: Vec<String>, types: Vec<ValueType>| names.into_iter().zip(types).collect::<Vec<_>>();
         let inputs = typed(lowered.inputs, graph.inputs().map(|(_, value)| graph.ty(value).clone()).collect());
-        let outputs = graph.outputs.iter().map(|named| graph.ty(named.value).clone()).collect();
-        let mut compiled = Self::bound(session, device, &inputs, &typed(lowered.outputs, outputs))?;
+        let outputs = lowered.outputs.into_iter().zip(&graph.outputs).map(|(name, named)| {
+            let ty = graph.ty(named.value);
+            FileOutput { name, dtype: ty.dtype, shape: ty.shape.iter().copied().map(Some).collect() }
+        });
+        let mut compiled = Self::bound(session, device, &inputs, &outputs.collect::<Vec<_>>())?;
         for check in lowered.checks {
             let tensor = compiled.bind_host(device, &check.output, &ValueType::i64([1]))?;
             compiled.checks.push((check, tensor));
@@ -226,7 +243,7 @@ impl Compiled {
         session: ort::session::Session,
         device: &Device,
         inputs: &[(String, ValueType)],
-        outputs: &[(String, ValueType)],
+        outputs: &[FileOutput],
     ) -> Result<Self> {
         let binding = session.create_binding().map_err(engine)?;
         let inputs = inputs.iter().map(|(name, ty)| Ok((name.clone(), device.host(ty)?))).collect::<Result<_>>()?;
@@ -240,9 +257,15 @@ impl Compiled {
             read: Vec::new(),
             assigned: Vec::new(),
         };
-        for (name, ty) in outputs {
-            let tensor = compiled.bind_host(device, name, ty)?;
-            compiled.outputs.push((tensor, ty.clone()));
+        for FileOutput { name, dtype, shape } in outputs {
+            let output = match shape.iter().copied().collect::<Option<Vec<usize>>>() {
+                Some(extents) => {
+                    let ty = ValueType::new(*dtype, extents);
+                    Output::Fixed(compiled.bind_host(device, name, &ty)?, ty)
+                }
+                None => Output::Open { name: name.clone(), dtype: *dtype },
+            };
+            compiled.outputs.push(output);
         }
         Ok(compiled)
     }
@@ -279,13 +302,26 @@ impl Compiled {
             state.next = Some(next);
             bound?;
         }
+        for output in &self.outputs {
+            if let Output::Open { name, .. } = output {
+                // Bound anew: the engine would write into the memory of the run before, whatever its extents.
+                self.binding.bind_output_to_device(name.as_str(), &MemoryInfo::default()).map_err(engine)?;
+            }
+        }
         self.binding.synchronize_inputs().map_err(engine)?;
-        self.session.run_binding(&self.binding).map_err(engine)?;
+        let found = self.session.run_binding(&self.binding).map_err(engine)?;
         self.binding.synchronize_outputs().map_err(engine)?;
         for (check, tensor) in &self.checks {
             check.verify(tensor)?;
         }
-        let outputs = self.outputs.iter().map(|(tensor, ty)| read_host(tensor, ty)).collect::<Result<_>>()?;
+        let read = |output: &Output| match output {
+            Output::Fixed(tensor, ty) => read_host(tensor, ty),
+            Output::Open { name, dtype } => {
+                let tensor = found.get(name).ok_or_else(|| Error::backend(format!("the run gave no `{name}`")))?;
+                read_open(tensor, *dtype)
+            }
+        };
+        let outputs = self.outputs.iter().map(read).collect::<Result<_>>()?;
         for (number, _) in &self.assigned {
             let state = &mut variables[*number].state;
             std::mem::swap(&mut state.value, &mut state.next);
@@ -303,5 +339,55 @@ impl Check {
             return Ok(());
         }
         Err(located(Error::backend(format!("index {found} is outside 0..{}", self.rows)), self.op, &self.label))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::print_stderr, reason = "says why a test was skipped")]
+mod tests {
+    use super::*;
+    use crate::model::{DimDef, GraphDef, NodeDef, ShapeDef, TensorType, TypeDef, ValueInfo};
+
+    /// `y[1, ?]`: where `x[4]` is not 0.
+    fn places() -> Vec<u8> {
+        let dims = [Some(1), None].map(|value| DimDef { value }).to_vec();
+        let tensor = TensorType { element: Some(crate::model::INT64), shape: Some(ShapeDef { dims }) };
+        let node = NodeDef {
+            inputs: vec!["x".to_owned()],
+            outputs: vec!["y".to_owned()],
+            name: "places".to_owned(),
+            op_type: "NonZero".to_owned(),
+            attributes: Vec::new(),
+        };
+        let graph = GraphDef {
+            nodes: vec![node],
+            name: "places".to_owned(),
+            initializers: Vec::new(),
+            inputs: vec![crate::lower::declared("x", &ValueType::f32([4]))],
+            outputs: vec![ValueInfo { name: "y".to_owned(), ty: Some(TypeDef { tensor: Some(tensor) }) }],
+        };
+        file::encode(graph, &BTreeMap::new()).unwrap()
+    }
+
+    #[test]
+    fn an_output_may_have_other_extents_in_every_run() {
+        std::env::set_current_dir(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).unwrap();
+        if let Err(error) = mimus_core::native::require("onnxruntime")
+            && std::env::var_os("CI").is_none()
+        {
+            eprintln!("skipped: {error}");
+            return;
+        }
+        let device = Device::open(&crate::library::environment("").unwrap(), "cpu", 2).unwrap();
+        let mut session = OnnxSession::new(device);
+        let loaded = session.load_file(&places()).unwrap();
+        let open = FileOutput { name: "y".to_owned(), dtype: Dtype::I64, shape: vec![Some(1), None] };
+        assert_eq!(loaded.outputs, [open]);
+        for places in [&[1, 3][..], &[0, 1, 2], &[], &[2]] {
+            let values = (0..4).map(|i| if places.contains(&i) { 5.0 } else { 0.0 }).collect();
+            let inputs = BTreeMap::from([("x".to_owned(), HostTensor::f32([4], values).unwrap())]);
+            let expected = HostTensor::i64([1, places.len()], places.to_vec()).unwrap();
+            assert_eq!(session.run(loaded.program, &inputs).unwrap(), [expected]);
+        }
     }
 }

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use mimus_core::plugin::{Backend, BackendRequest, ExportRequest, Options, Session};
-use mimus_core::{Builder, Graph, HostTensor, Init, ValueType, native};
+use mimus_core::plugin::{Backend, BackendRequest, ExportRequest, FileOutput, Options, Session};
+use mimus_core::{Builder, Dtype, Graph, HostTensor, Init, ValueType, native};
 use mimus_onnx::Onnx;
 
 /// A session, if the native library is there; in CI it has to be.
@@ -68,7 +68,7 @@ fn an_exported_program_computes_the_same_and_carries_its_texts() {
     let Some(mut session) = session() else { return };
     let file = session.load_file(&bytes).unwrap();
     assert_eq!(file.inputs, [("x".to_owned(), ValueType::f32([2]))]);
-    assert_eq!(file.outputs, [("y".to_owned(), ValueType::f32([2]))]);
+    assert_eq!(file.outputs, [FileOutput { name: "y".to_owned(), dtype: Dtype::F32, shape: vec![Some(2)] }]);
     assert_eq!(file.metadata["made.by"], "a test");
     assert_eq!(session.run(file.program, &inputs()).unwrap(), [vector([6.0, 20.0])]);
     let error = session.load_file(&bytes[..bytes.len() / 2]).unwrap_err();

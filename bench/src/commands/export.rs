@@ -15,13 +15,11 @@ use crate::deploy::deployed;
 use crate::facts::{self, Facts};
 use crate::folder::Folder;
 use crate::maps::{DRAWN_BY, Range};
+use crate::network::ONNX;
 use crate::plan::{Lineup, Plan, Recipe};
 use crate::plugins::Places;
 use crate::store::Tensors;
 use crate::{files, print, store};
-
-/// The backend whose format is written.
-pub(crate) const ONNX: &str = "onnx";
 
 #[derive(Debug, Args)]
 pub(crate) struct Export {

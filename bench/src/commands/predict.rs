@@ -8,7 +8,6 @@ use clap::Args;
 use mimus_core::plugin::{BackendRequest, Options, Pixels};
 use mimus_core::{Context, Error, Result};
 
-use super::export::ONNX;
 use super::{Choice, Source};
 use crate::cell::Workshop;
 use crate::exported::Exported;
@@ -16,6 +15,7 @@ use crate::facts;
 use crate::folder::{Folder, plain};
 use crate::images::resize_map;
 use crate::maps::{DRAWN_BY, Range, write_overlay, write_tiff};
+use crate::network::ONNX;
 use crate::plugins::{self, Places};
 use crate::print;
 use crate::samples::Samples;

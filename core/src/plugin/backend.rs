@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{ComponentInfo, Options};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
-use crate::tensor::{HostTensor, ValueType};
+use crate::tensor::{Dtype, HostTensor, ValueType};
 
 /// One way to execute programs.
 pub trait Backend: Send + Sync {
@@ -55,9 +55,20 @@ pub struct LoadedFile {
     /// Its inputs, in the file's order.
     pub inputs: Vec<(String, ValueType)>,
     /// Its outputs, in the order in which a run returns them.
-    pub outputs: Vec<(String, ValueType)>,
+    pub outputs: Vec<FileOutput>,
     /// Texts by key that the file carries.
     pub metadata: BTreeMap<String, String>,
+}
+
+/// An output of a program that came from a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileOutput {
+    /// Its name.
+    pub name: String,
+    /// Type of its elements.
+    pub dtype: Dtype,
+    /// Its extents; `None` where one depends on what the program is given, as the number of things that a detector finds.
+    pub shape: Vec<Option<usize>>,
 }
 
 /// What the host asks a backend for.

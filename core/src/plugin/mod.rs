@@ -13,7 +13,7 @@ mod reference;
 
 use serde::{Deserialize, Serialize};
 
-pub use backend::{Backend, BackendRequest, DeviceInfo, ExportRequest, LoadedFile, ProgramId, Session};
+pub use backend::{Backend, BackendRequest, DeviceInfo, ExportRequest, FileOutput, LoadedFile, ProgramId, Session};
 pub use dataset::{
     Dataset, Group, Index, OpenDataset, Pixels, Sample, SampleInfo, Split, groups_option, selected_groups,
 };

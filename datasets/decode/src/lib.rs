@@ -1,9 +1,11 @@
 //! Decodes PNG, JPEG, BMP and TIFF into 8-bit pixels, and refuses what 8 bits cannot hold: for data sets and for single files alike.
+//! Reads arrays of numbers in NumPy's files.
 #![forbid(unsafe_code)]
 
 mod folder;
 mod listing;
 mod mask;
+mod npy;
 mod survey;
 mod truncation;
 
@@ -14,6 +16,7 @@ use std::path::Path;
 pub use folder::{EXTENSIONS, pictures};
 pub use listing::{Entry, ImageFile, entries, folder_name, folders, images, root};
 pub use mask::{MaskPolicy, check_mask_size, mask};
+pub use npy::Array;
 pub use survey::{Seen, hex, look};
 
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader};

@@ -39,13 +39,13 @@ const RULES: &[Rule] = &[
     Rule {
         folder: "datasets/decode",
         members: &["mimus-core"],
-        outside: Some(&["alphanumeric-sort", "image", "serde_bytes", "sha2", "tiff"]),
+        outside: Some(&["alphanumeric-sort", "image", "npyz", "serde_bytes", "sha2", "tiff"]),
     },
     Rule { folder: "datasets/drawing", members: &["mimus-core"], outside: Some(&[]) },
     Rule {
         folder: "datasets/motion",
-        members: &["mimus-core", "mimus-dataset-synthetic-video"],
-        outside: Some(&["npyz", "rayon", "serde", "serde_json"]),
+        members: &["mimus-core", "mimus-dataset-synthetic-video", "mimus-decode"],
+        outside: Some(&["rayon", "serde", "serde_json"]),
     },
     Rule {
         folder: "datasets/",

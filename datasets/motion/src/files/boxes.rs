@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use mimus_core::metrics::PixelBox;
 use mimus_core::{Context, Error, Result};
+use mimus_decode::{Array, bytes};
 
 use super::json::Object;
-use super::{bytes, entries, extension, name, npy};
+use super::{entries, extension, name};
 
 /// From the arrays of published code, one of M x 4 numbers for each frame of all videos in turn, to the JSON that is read here.
 const ADVICE: &str = "if you trust the file, convert it with the folder that holds a folder of frames for each video: \
@@ -125,7 +126,7 @@ type Videos = Vec<(String, BTreeMap<u64, Vec<FoundBox>>)>;
 fn read(file: &Path) -> Result<Videos> {
     match extension(file).as_str() {
         "json" => json(&bytes(file)?),
-        "npy" => Ok(vec![(name(file, Path::file_stem)?.to_owned(), array(&npy::array(file, ADVICE)?)?)]),
+        "npy" => Ok(vec![(name(file, Path::file_stem)?.to_owned(), array(Array::open(file, ADVICE)?)?)]),
         _ => Err(Error::data("is no .json and no .npy file").hint("give boxes in one of these, or a folder of them")),
     }
 }
@@ -150,13 +151,13 @@ fn json(bytes: &[u8]) -> Result<Videos> {
     videos.0.into_iter().map(video).collect()
 }
 
-fn array(array: &npy::Array) -> Result<BTreeMap<u64, Vec<FoundBox>>> {
-    let [_, 5] = array.shape.as_slice() else {
-        return Err(Error::data(format!("has the extents {:?}, expects [M, 5]", array.shape))
+fn array(array: Array) -> Result<BTreeMap<u64, Vec<FoundBox>>> {
+    let [_, 5] = array.shape() else {
+        return Err(Error::data(format!("has the extents {:?}, expects [M, 5]", array.shape()))
             .hint("each row is frame, x1, y1, x2, y2; the file is named after the video"));
     };
     let mut frames: BTreeMap<u64, Vec<FoundBox>> = BTreeMap::new();
-    for (row, [frame, numbers @ ..]) in array.values.as_chunks::<5>().0.iter().enumerate() {
+    for (row, [frame, numbers @ ..]) in array.values()?.as_chunks::<5>().0.iter().enumerate() {
         if frame.fract() != 0.0 || !(0.0..9e15).contains(frame) {
             return Err(Error::data(format!("{frame} is no number of a frame")).with("row", row));
         }

@@ -1,11 +1,12 @@
 //! A folder of flow files: one for each frame.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use mimus_core::{Context, Error, Result};
+use mimus_decode::{Array, bytes};
 
-use super::{bytes, entries, extension, name, npy};
+use super::{entries, extension, name};
 use crate::flow::Flow;
 
 /// The number with which a `.flo` file begins, by its bytes.
@@ -44,18 +45,33 @@ impl FlowFolder {
         Ok(Self { root: root.to_owned(), videos })
     }
 
+    /// Whether there is a file for each of the `frames` of a video.
+    ///
+    /// # Errors
+    /// If there is no such video, or a frame has none.
+    pub fn check(&self, video: &str, frames: &BTreeSet<u64>) -> Result<()> {
+        frames.iter().try_for_each(|frame| self.file(video, *frame).map(|_| ()))
+    }
+
     /// The flow of a frame of a video whose frames have `[height, width]` pixels.
     ///
     /// # Errors
     /// If there is no such video or frame, or the file is damaged or of another size.
     pub fn flow(&self, video: &str, frame: u64, size: [usize; 2]) -> Result<Flow> {
+        let path = self.file(video, frame)?;
+        let read = if extension(path) == "flo" { flo(path, size) } else { array(path, size) };
+        let place = |error: Error| error.with("frame", frame).with("video", video);
+        read.context("file", path.display()).map_err(place)
+    }
+
+    fn file(&self, video: &str, frame: u64) -> Result<&Path> {
         let place = |error: Error| error.with("frame", frame).with("video", video);
         let files = self.videos.get(video).ok_or_else(|| {
             let names: Vec<&str> = self.videos.keys().take(5).map(String::as_str).collect();
             place(Error::data("has no folder of flow").with("folder", self.root.display()))
                 .hint(format!("folders are named as the videos of the data set; there are {}, ...", names.join(", ")))
         })?;
-        let path = files.get(&frame).ok_or_else(|| {
+        files.get(&frame).map(PathBuf::as_path).ok_or_else(|| {
             let ends = [files.keys().next(), files.keys().next_back()].map(|end| end.copied().unwrap_or_default());
             place(Error::data("has no file of flow").with("folder", self.root.join(video).display())).hint(format!(
                 "the folder has {} frames, {} to {}",
@@ -63,9 +79,7 @@ impl FlowFolder {
                 ends[0],
                 ends[1]
             ))
-        })?;
-        let read = if extension(path) == "flo" { flo(path, size) } else { array(path, size) };
-        read.context("file", path.display()).map_err(place)
+        })
     }
 }
 
@@ -128,10 +142,13 @@ fn flo(path: &Path, size: [usize; 2]) -> Result<Flow> {
 
 /// Reads `.npy`.
 fn array(path: &Path, size: [usize; 2]) -> Result<Flow> {
-    let array = npy::array(path, ADVICE)?;
+    let array = Array::open(path, ADVICE)?;
+    if !array.is_floating() {
+        return Err(Error::data("holds elements that are no floating numbers").hint(ADVICE));
+    }
     let [height, width] = size;
-    let values: Vec<f32> = array.values.iter().map(|value| *value as f32).collect();
-    let shape = array.shape.as_slice();
+    let shape = array.shape().to_vec();
+    let values: Vec<f32> = array.values()?.iter().map(|value| *value as f32).collect();
     if shape == [2, height, width] {
         Flow::new(height, width, values)
     } else if shape == [height, width, 2] {

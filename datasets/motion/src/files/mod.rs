@@ -3,7 +3,6 @@
 mod boxes;
 mod flows;
 mod json;
-mod npy;
 #[cfg(test)]
 mod tests;
 
@@ -14,15 +13,6 @@ use mimus_core::{Error, ErrorKind, Result};
 
 pub use boxes::{BoxFile, FoundBox};
 pub use flows::FlowFolder;
-
-/// The bytes of a file.
-fn bytes(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|error| {
-        Error::io("cannot be read", path, &error)
-            .into_kind(ErrorKind::Data)
-            .hint("check that it is there and that you may read it")
-    })
-}
 
 /// What a folder holds but for hidden files, by name.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>> {

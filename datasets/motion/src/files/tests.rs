@@ -74,7 +74,7 @@ fn flow_that_is_missing_or_damaged_is_named() {
         (6, flo(-2, i32::MIN, &interleaved()), "-2 x -2147483648"),
         (7, flo(2, 3, &unknown), "not known"),
         (8, flo(2, 3, &nan), "finite"),
-        (9, vec![], "does not begin"),
+        (9, vec![], "is an empty file"),
     ];
     for (frame, bytes, _) in &files {
         fs::write(folder.join(format!("{frame}.flo")), bytes).unwrap();
@@ -95,6 +95,10 @@ fn flow_that_is_missing_or_damaged_is_named() {
         assert!(frame == 99 || error.context_value("file").is_some_and(|file| file.contains("01")), "{error}");
     }
     assert!(flows.flow("02", 1, [2, 3]).unwrap_err().to_string().contains("there are 01"));
+    flows.check("01", &[1, 2, 23].into()).unwrap();
+    let missing = flows.check("01", &[1, 19, 23].into()).unwrap_err();
+    assert!(missing.to_string().contains("13 frames, 1 to 23"), "{missing}");
+    assert_eq!(["video", "frame"].map(|key| missing.context_value(key)), [Some("01"), Some("19")]);
 }
 
 #[test]
@@ -153,7 +157,8 @@ fn boxes_that_make_no_sense_are_named() {
         (r#"{"01": {}, "01": {}}"#, "twice"),
         (r#"[[1, 2, 3, 4]]"#, "no JSON of boxes"),
         (r#"{}"#, "no boxes of any video"),
-        ("", "no JSON of boxes"),
+        ("", "is an empty file"),
+        ("x", "no JSON of boxes"),
     ] {
         let error = parse(text).unwrap_err();
         assert!(error.to_string().contains(sentence) && error.context_value("file").is_some(), "{text}: {error}");

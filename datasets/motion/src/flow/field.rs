@@ -36,12 +36,19 @@ impl Flow {
         Ok(Self { height, width, values })
     }
 
-    /// A flow from its components, rounded to whole units.
-    pub(super) fn rounded(x: &Plane, y: &Plane) -> Result<Self> {
-        let rounded = |value: &f32| (value / UNIT).round() * UNIT;
-        let flow = Self::new(x.height, x.width, x.values.iter().chain(&y.values).map(rounded).collect())?;
-        flow.units()?;
-        Ok(flow)
+    /// A flow from its components.
+    pub(super) fn of(x: &Plane, y: &Plane) -> Result<Self> {
+        Self::new(x.height, x.width, x.values.iter().chain(&y.values).copied().collect())
+    }
+
+    /// The nearest flow of whole multiples of [`UNIT`], as [`Self::units`] holds it.
+    ///
+    /// # Errors
+    /// If a displacement is not below 512 pixels.
+    pub fn rounded(mut self) -> Result<Self> {
+        self.values.iter_mut().for_each(|value| *value = (*value / UNIT).round() * UNIT);
+        self.units()?;
+        Ok(self)
     }
 
     /// A flow from whole multiples of [`UNIT`], `[2, H, W]`: what [`Self::units`] gave.

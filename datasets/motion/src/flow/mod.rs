@@ -58,5 +58,5 @@ pub fn between(first: &Gray, second: &Gray) -> Result<Flow> {
         flow = Some(refine::refined(&pair, dense::dense(&pair, &patches)));
     }
     let [x, y] = flow.unwrap_or_else(|| [0, 1].map(|_| Plane::by_rows(height, width, |_, _| ())));
-    Flow::rounded(&x, &y)
+    Flow::of(&x, &y)?.rounded()
 }

@@ -2,8 +2,8 @@
 //!
 //! After the motion boxes of VEC (Yu et al., "Cloze Test Helps", ACM MM 2020) and HF2-VAD (Liu et al., ICCV 2021): frames are blurred, a
 //! frame's absolute differences to the one before and the one after are added, and where the sum is above a threshold something moves. There
-//! these boxes fill the gaps that a detector leaves; here they stand alone, so pieces of one body are joined before they are boxed.
-//! Who stands still has no box: for that read the boxes of a detector ([`crate::BoxFile`]).
+//! these boxes fill the gaps that a detector leaves; here they may stand alone, so pieces of one body are joined before they are boxed.
+//! Who stands still has no box: for that give what a detector found, or read a file of boxes ([`crate::BoxFile`]).
 
 mod options;
 #[cfg(test)]
@@ -16,20 +16,44 @@ pub use options::{Difference, Proposals};
 
 use crate::plane::{Gray, Plane, same_size};
 
-/// The boxes of what moves in `frame`, from the largest to the smallest, corners within the picture.
+/// The boxes that a detector found in `frame` and after them those of what moves beside them; both from the largest to the smallest,
+/// without those that larger ones of their kind cover.
 ///
-/// `before` and `after` are its neighbours in the video; at an end give the frame itself for the one that is missing.
+/// As published, a detected box must have [`Proposals::least_detected`] pixels, and nothing moves in one or within
+/// [`Proposals::enlarge`] pixels of it. Without a detector `detected` is empty. Corners of what moves are pixels within the picture. `before` and `after` are its neighbours in the video; at an end give the frame itself for the one that is missing.
 ///
 /// # Errors
 /// If the frames differ in size, or an option is out of its bounds.
-pub fn boxes(before: &Gray, frame: &Gray, after: &Gray, options: &Proposals) -> Result<Vec<PixelBox>> {
+pub fn boxes(
+    detected: &[PixelBox],
+    before: &Gray,
+    frame: &Gray,
+    after: &Gray,
+    options: &Proposals,
+) -> Result<Vec<PixelBox>> {
     options.check()?;
     same_size(before, frame)?;
     same_size(frame, after)?;
-    let moving = moving(&[before, frame, after].map(|gray| blurred(&gray.0, options.blur)), options);
+    let detected = detected.iter().filter(|one| area(one) >= options.least_detected).copied().collect();
+    let mut found = uncovered(detected, options.cover);
+    let mut moving = moving(&[before, frame, after].map(|gray| blurred(&gray.0, options.blur)), options);
+    found.iter().for_each(|one| clear(&mut moving, one, options.enlarge, frame.width()));
     let rectangles = rectangles(&moving, [frame.height(), frame.width()], options.join)?;
     let boxes = rectangles.into_iter().filter(|one| one.fits(options));
-    Ok(uncovered(boxes.map(|one| one.enlarged(options.enlarge, frame)).collect(), options.cover))
+    found.extend(uncovered(boxes.map(|one| one.enlarged(options.enlarge, frame)).collect(), options.cover));
+    Ok(found)
+}
+
+/// Sets the mask to 0 in a box and up to `by` pixels around it.
+fn clear(mask: &mut [u8], place: &PixelBox, by: usize, width: usize) {
+    let [left, top, right, bottom] = [place.x1, place.y1, place.x2, place.y2].map(|corner| corner.max(0.0) as usize);
+    let rows = mask.chunks_exact_mut(width).take(bottom + by + 1).skip(top.saturating_sub(by));
+    rows.for_each(|row| row.iter_mut().take(right + by + 1).skip(left.saturating_sub(by)).for_each(|pixel| *pixel = 0));
+}
+
+/// Pixels of a box, whose corners belong to it.
+fn area(place: &PixelBox) -> f64 {
+    (place.x2 - place.x1 + 1.0).max(0.0) * (place.y2 - place.y1 + 1.0).max(0.0)
 }
 
 /// 1 where something moves, 0 elsewhere.
@@ -121,7 +145,6 @@ fn rectangles(mask: &[u8], [height, width]: [usize; 2], [rows, columns]: [usize;
 
 /// Drops boxes of which larger ones hide more than the share `cover`; gives the rest from the largest to the smallest.
 fn uncovered(mut boxes: Vec<PixelBox>, cover: f64) -> Vec<PixelBox> {
-    let area = |one: &PixelBox| (one.x2 - one.x1 + 1.0).max(0.0) * (one.y2 - one.y1 + 1.0).max(0.0);
     boxes.sort_by(|a, b| area(b).total_cmp(&area(a)));
     let common = |a: &PixelBox, b: &PixelBox| {
         area(&PixelBox { x1: a.x1.max(b.x1), y1: a.y1.max(b.y1), x2: a.x2.min(b.x2), y2: a.y2.min(b.y2) })

@@ -13,6 +13,8 @@ pub struct Proposals {
     pub threshold: f64,
     /// Boxes of fewer pixels are dropped (1 is added to each side, as in the published code).
     pub least_area: f64,
+    /// Boxes of a detector with fewer pixels are dropped.
+    pub least_detected: f64,
     /// Boxes that are so many times as long as wide, or wide as long, are dropped.
     pub most_aspect: f64,
     /// Pixels by which a box grows on each side.
@@ -50,6 +52,7 @@ impl Proposals {
         blur: 3,
         threshold: 18.0,
         least_area: 100.0,
+        least_detected: 100.0,
         most_aspect: 10.0,
         enlarge: 2,
         cover: 0.6,
@@ -57,9 +60,10 @@ impl Proposals {
         difference: Difference::Both,
     };
     /// For CUHK Avenue, as published but for the same two.
-    pub const AVENUE: Self = Self { blur: 5, least_area: 1600.0, ..Self::PED2 };
+    pub const AVENUE: Self = Self { blur: 5, least_area: 1600.0, least_detected: 1600.0, ..Self::PED2 };
     /// For ShanghaiTech Campus, as published for HF2-VAD but for the same two; VEC has a `least_area` of 64.
-    pub const SHANGHAITECH: Self = Self { blur: 5, threshold: 15.0, least_area: 1600.0, cover: 0.65, ..Self::PED2 };
+    pub const SHANGHAITECH: Self =
+        Self { blur: 5, threshold: 15.0, least_area: 1600.0, least_detected: 64.0, cover: 0.65, ..Self::PED2 };
     /// All of these by name.
     pub const NAMED: [(&'static str, Self); 3] =
         [("ped2", Self::PED2), ("avenue", Self::AVENUE), ("shanghaitech", Self::SHANGHAITECH)];
@@ -85,6 +89,7 @@ impl Proposals {
         let bounds = [
             ("threshold", self.threshold, 0.0, 510.0),
             ("least_area", self.least_area, 0.0, 1e12),
+            ("least_detected", self.least_detected, 0.0, 1e12),
             ("most_aspect", self.most_aspect, 1.0, 1e12),
             ("cover", self.cover, 0.0, 1.0),
             ("blur", self.blur as f64, 1.0, 31.0),

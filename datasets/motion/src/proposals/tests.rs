@@ -34,7 +34,7 @@ fn who_moves_is_boxed_and_little_else() {
             let clip = videos.clip(group, Split::Train, 0).unwrap();
             let [before, now, after] = [frame - 1, frame, frame + 1].map(|frame| gray(&clip, frame));
             let truth = exact(&clip, frame, width as usize);
-            let boxes = boxes(&before, &now, &after, &options).unwrap();
+            let boxes = boxes(&[], &before, &now, &after, &options).unwrap();
             all += truth.len();
             found += truth.iter().filter(|one| boxes.iter().any(|other| one.iou(other) >= 0.3)).count();
             wrong += boxes.iter().filter(|one| truth.iter().all(|other| one.iou(other) < 0.1)).count();
@@ -55,7 +55,7 @@ fn picture(rectangles: &[[usize; 4]]) -> Gray {
 
 /// The corners of what is found where the rectangles are there in one frame only.
 fn flash(rectangles: &[[usize; 4]], options: &Proposals) -> Vec<[f64; 4]> {
-    let found = boxes(&picture(&[]), &picture(rectangles), &picture(&[]), options).unwrap();
+    let found = boxes(&[], &picture(&[]), &picture(rectangles), &picture(&[]), options).unwrap();
     found.iter().map(|one| [one.x1, one.y1, one.x2, one.y2]).collect()
 }
 
@@ -100,7 +100,7 @@ fn differences_are_taken_together_as_the_option_says() {
     // Black, then white, then black where it stands; a body that goes on by 10 leaves a trace on both sides.
     let [before, now, after] = [0, 10, 20].map(|x| picture(&[[x, 5, x + 10, 15]]));
     let corners = |difference| {
-        let found = boxes(&before, &now, &after, &Proposals { difference, ..plain() }).unwrap();
+        let found = boxes(&[], &before, &now, &after, &Proposals { difference, ..plain() }).unwrap();
         found.iter().map(|one| [one.x1, one.y1, one.x2, one.y2]).collect::<Vec<_>>()
     };
     assert_eq!(corners(Difference::Both), [[10.0, 5.0, 19.0, 14.0]]);
@@ -108,7 +108,7 @@ fn differences_are_taken_together_as_the_option_says() {
     let levels = |level: f32| Gray::new(40, 60, vec![level; 2400]).unwrap();
     let wrapped = |level: f32| {
         let options = Proposals { difference: Difference::WrappedSum, ..plain() };
-        boxes(&levels(0.0), &levels(level), &levels(0.0), &options).unwrap().len()
+        boxes(&[], &levels(0.0), &levels(level), &levels(0.0), &options).unwrap().len()
     };
     assert_eq!([wrapped(128.0), wrapped(137.0), wrapped(138.0), wrapped(9.4)], [0, 0, 1, 0]);
 }
@@ -117,21 +117,21 @@ fn differences_are_taken_together_as_the_option_says() {
 fn a_still_picture_has_no_boxes_and_sizes_must_agree() {
     let videos = videos(64, 64, 0);
     let frame = gray(&videos.clip(0, Split::Train, 0).unwrap(), 10);
-    assert!(boxes(&frame, &frame, &frame, &Proposals::default()).unwrap().is_empty());
+    assert!(boxes(&[], &frame, &frame, &frame, &Proposals::default()).unwrap().is_empty());
     let other = picture(&[]);
-    assert!(boxes(&frame, &frame, &other, &Proposals::default()).is_err());
-    assert!(boxes(&other, &frame, &frame, &Proposals::default()).is_err());
+    assert!(boxes(&[], &frame, &frame, &other, &Proposals::default()).is_err());
+    assert!(boxes(&[], &other, &frame, &frame, &Proposals::default()).is_err());
     // A picture narrower than its blur.
     let thin = |level: f32| Gray::new(1, 2, vec![level; 2]).unwrap();
     let options = Proposals { blur: 31, ..plain() };
-    assert_eq!(boxes(&thin(0.0), &thin(200.0), &thin(0.0), &options).unwrap().len(), 1);
+    assert_eq!(boxes(&[], &thin(0.0), &thin(200.0), &thin(0.0), &options).unwrap().len(), 1);
 }
 
 #[test]
 fn options_out_of_bounds_and_unknown_names_are_refused() {
     let refused = |key: &str, options: Proposals| {
         let frame = picture(&[]);
-        let error = boxes(&frame, &frame, &frame, &options).unwrap_err();
+        let error = boxes(&[], &frame, &frame, &frame, &options).unwrap_err();
         assert_eq!(error.context_value("key"), Some(key), "{error}");
     };
     refused("blur", Proposals { blur: 4, ..plain() });
@@ -153,4 +153,23 @@ fn a_table_may_give_any_of_the_numbers() {
     let expected = Proposals { threshold: 15.0, difference: Difference::WrappedSum, ..Proposals::PED2 };
     assert_eq!(serde_json::from_str::<Proposals>(table).unwrap(), expected);
     assert!(serde_json::from_str::<Proposals>(r#"{"treshold": 15}"#).is_err());
+}
+
+#[test]
+fn detected_boxes_come_first_and_what_moves_in_them_has_no_other() {
+    let options = Proposals { enlarge: 2, least_area: 20.0, least_detected: 30.0, ..plain() };
+    let place = |[x1, y1, x2, y2]: [f64; 4]| PixelBox { x1, y1, x2, y2 };
+    let moving = picture(&[[10, 10, 16, 20], [30, 10, 36, 20]]);
+    let found = |detected: &[[f64; 4]]| {
+        let detected: Vec<PixelBox> = detected.iter().copied().map(place).collect();
+        boxes(&detected, &picture(&[]), &moving, &picture(&[]), &options).unwrap()
+    };
+    let both = [[8.0, 8.0, 17.0, 21.0], [28.0, 8.0, 37.0, 21.0]].map(place);
+    assert_eq!(found(&[]), both);
+    // Its rim of 2 pixels hides what moves too: nothing is left of the left one.
+    let detected = [12.0, 12.0, 13.5, 30.0];
+    assert_eq!(found(&[detected]), [place(detected), both[1]]);
+    // Small and covered ones go.
+    let [large, covered, small] = [[0.0, 0.0, 40.0, 39.0], [1.0, 1.0, 9.0, 9.0], [50.0, 30.0, 54.0, 34.0]];
+    assert_eq!(found(&[covered, large, small]), [place(large)]);
 }
