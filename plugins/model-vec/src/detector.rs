@@ -4,7 +4,9 @@ use mimus_core::blocks::convolution::Conv;
 use mimus_core::blocks::double::Style;
 use mimus_core::blocks::unet::Unet;
 use mimus_core::blocks::{loss, score};
-use mimus_core::plugin::{Clip, Color, EMPTY_SCORE, Edge, Fill, InputSpec, ModelRequest, ModelSpec, Preprocessing, TapSpec};
+use mimus_core::plugin::{
+    Clip, Color, EMPTY_SCORE, Edge, Fill, InputSpec, ModelRequest, ModelSpec, Preprocessing, TapSpec,
+};
 use mimus_core::train::{OptimizerSpec, Stage};
 use mimus_core::{Builder, Graph, Phase, Result, ValueId, ValueType};
 
