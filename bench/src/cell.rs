@@ -1,9 +1,11 @@
 //! One cell: a variant of a model on a group with a seed, trained, calibrated and scored, each at most once.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use mimus_core::boost::{Programs, STUDENT, TEACHER};
+use mimus_core::metrics::ScorePart;
 use mimus_core::plugin::{Group, ModelSpec};
 use mimus_core::train::STATE_PREFIX;
 use mimus_core::{Context, Error, ErrorKind, Graph, HostTensor, Result};
@@ -39,6 +41,8 @@ pub(crate) struct Workshop<'a> {
 pub(crate) struct Scores {
     /// One for each test image that the model judges.
     pub(crate) scores: Vec<f32>,
+    /// Other outputs of the evaluation program of which the protocol makes their scores, by name; empty if it lacks one of them.
+    pub(crate) parts: BTreeMap<String, Vec<f32>>,
     /// Their maps, if the model has them.
     pub(crate) maps: Option<ScoreMaps>,
     /// Scores of the held-out normal images.
@@ -58,6 +62,8 @@ const CHECKPOINT: &str = "checkpoint.safetensors";
 /// Beside a checkpoint that was not trained here: where it comes from.
 const ORIGIN: &str = "origin.json";
 const SCORE: &str = "score";
+/// Prefix of what is kept beside the score.
+const PART: &str = "part.";
 /// Height and width of every map, `[N, 2]`; the maps themselves are in a file of their own.
 const EXTENTS: &str = "score_map.extents";
 const MAPS: &str = "score_maps";
@@ -97,6 +103,29 @@ impl<'a> Workshop<'a> {
         let specs = again.as_ref().unwrap_or(&self.specs);
         let eval = variant.recipe.programs(specs, &self.plan.config.boost)?.eval;
         Ok((specs.of(&variant.recipe).clone(), eval))
+    }
+
+    /// What the protocol adds up to the scores of a variant: see [`Recipe::parts`].
+    pub(crate) fn parts(&self, variant: &Variant) -> Result<Vec<ScorePart>> {
+        Ok(variant.recipe.parts(&self.plan.config.eval.protocol.resolve()?))
+    }
+
+    /// The parts that are kept of a variant: all, or none if its program lacks one or judges regions.
+    fn kept(&self, variant: &Variant, eval: &Graph) -> Result<Vec<String>> {
+        let names: Vec<String> = self.parts(variant)?.into_iter().map(|part| part.output).collect();
+        if self.spec().takes_regions() || names.iter().any(|name| eval.output(name).is_none()) {
+            return Ok(Vec::new());
+        }
+        let score = eval.ty(eval.expect_output(SCORE)?);
+        for name in &names {
+            let ty = eval.ty(eval.expect_output(name)?);
+            if ty != score {
+                return Err(Error::config(format!("the output `{name}` is {ty}, and a part of the score is {score}"))
+                    .with("key", "eval.protocol")
+                    .hint("name outputs that have one value for each sample"));
+            }
+        }
+        Ok(names)
     }
 
     fn stages(&self, variant: &Variant) -> Stages {
@@ -181,7 +210,8 @@ impl<'a> Workshop<'a> {
         };
         let key = if variant.recipe.is_trained() {
             let backend = self.plan.backend_key(&self.stages(variant).eval)?;
-            key(&(self.training_key(variant, seed)?, backend, lambda))?
+            let parts: Vec<String> = self.parts(variant)?.into_iter().map(|part| part.output).collect();
+            key(&(self.training_key(variant, seed)?, backend, lambda, parts))?
         } else {
             key(&(&self.plan.program, self.data_key()?, &self.spec().clip))?
         };
@@ -283,8 +313,13 @@ impl<'a> Workshop<'a> {
             }
             None => None,
         };
-        let rest = tensors.into_iter().filter(|(name, _)| ![SCORE, EXTENTS, NORMAL].contains(&name.as_str()));
-        Ok(Some(Scores { scores, maps, normal, calibration: rest.collect(), cost }))
+        let part = |name: &String| Some((name.strip_prefix(PART)?.to_owned(), list(name)));
+        let parts = tensors.keys().filter_map(part).map(|(name, values)| Ok((name, values?)));
+        let parts = parts.collect::<Result<_>>()?;
+        let is_other = |name: &str| [SCORE, EXTENTS, NORMAL].contains(&name) || name.starts_with(PART);
+        let calibration = tensors.iter().filter(|(name, _)| !is_other(name));
+        let calibration = calibration.map(|(name, value)| (name.clone(), value.clone())).collect();
+        Ok(Some(Scores { scores, parts, maps, normal, calibration, cost }))
     }
 
     /// Calibrates on held-out images, scores the test images, and keeps both.
@@ -297,7 +332,9 @@ impl<'a> Workshop<'a> {
     ) -> Result<Scores> {
         let (spec, eval) = self.judge(variant)?;
         let mut session = self.plan.session(&self.stages(variant).eval)?;
-        let mut scorer = Scorer::new(session.as_mut(), &spec, &eval, &checkpoint.variables)?;
+        let kept = self.kept(variant, &eval)?;
+        let mut parts: BTreeMap<String, Vec<f32>> = kept.iter().map(|name| (name.clone(), Vec::new())).collect();
+        let mut scorer = Scorer::new(session.as_mut(), &spec, &eval, &checkpoint.variables, kept.clone())?;
         let mut calibration = scorer.measure(&material.fit)?;
         calibration.extend(scorer.calibrate(&material.held)?);
         let mut normal = Vec::new();
@@ -310,6 +347,9 @@ impl<'a> Workshop<'a> {
         let (start, before) = (Instant::now(), scorer.input);
         scorer.scores(&material.test, |_, scored| {
             scores.push(scored.score);
+            for (name, value) in kept.iter().zip(&scored.parts) {
+                parts.entry(name.clone()).or_default().push(*value);
+            }
             scored.map.map_or(Ok(()), |map| maps.add(map.extents, &map.values))
         })?;
         let each = |time: Duration| 1e3 * time.as_secs_f64() / scores.len().max(1) as f64;
@@ -317,7 +357,7 @@ impl<'a> Workshop<'a> {
         let maps = maps.finish()?;
         let effort: Effort = read_json(&self.trained(variant, seed)?.join("effort.json"))?;
         let cost = Cost { train_seconds: effort.seconds, score_ms, input_ms, peak_mib: cost::peak_mib() };
-        let scores = Scores { scores, maps, normal, calibration, cost };
+        let scores = Scores { scores, parts, maps, normal, calibration, cost };
         self.keep(variant, seed, &scores)?;
         Ok(scores)
     }
@@ -331,8 +371,10 @@ impl<'a> Workshop<'a> {
     pub(crate) fn keep(&self, variant: &Variant, seed: u64, scores: &Scores) -> Result<()> {
         let folder = self.scored(variant, seed)?;
         let mut tensors = scores.calibration.clone();
-        for (name, list) in [(SCORE, &scores.scores), (NORMAL, &scores.normal)] {
-            tensors.insert(name.to_owned(), HostTensor::f32([list.len()], list.clone())?);
+        let parts = scores.parts.iter().map(|(name, list)| (format!("{PART}{name}"), list));
+        let lists = [(SCORE.to_owned(), &scores.scores), (NORMAL.to_owned(), &scores.normal)];
+        for (name, list) in lists.into_iter().chain(parts) {
+            tensors.insert(name, HostTensor::f32([list.len()], list.clone())?);
         }
         if let Some(maps) = &scores.maps {
             let extents = (0..maps.len()).flat_map(|map| maps.extents(map)).map(|extent| extent as i64).collect();
@@ -364,7 +406,7 @@ impl<'a> Workshop<'a> {
     ) -> Result<(Scorer<'s>, Scores)> {
         let (variables, scores) = self.weights(variant, seed)?;
         let (spec, eval) = self.judge(variant)?;
-        Ok((Scorer::new(session, &spec, &eval, &variables)?, scores))
+        Ok((Scorer::new(session, &spec, &eval, &variables, Vec::new())?, scores))
     }
 
     /// What the model says of itself as the teacher; its student sees the same samples.

@@ -24,6 +24,8 @@ pub(crate) struct Row {
     #[serde(flatten)]
     pub(crate) backends: Stages,
     pub(crate) metric: &'static str,
+    /// Whether the protocol's parts made the scores of frames; else each is the detector's `score` alone.
+    pub(crate) has_parts: bool,
     /// Over seeds; `None` where the metric is undefined.
     pub(crate) mean: Option<f64>,
     /// Sample standard deviation over seeds; `None` with one seed.
@@ -130,6 +132,7 @@ fn entry(plan: &Plan, cells: &[Cell], place: [usize; 3]) -> Result<Option<Entry>
             variant: plan.variants[variant].name.clone(),
             backends: plan.stages(model, &plan.variants[variant].recipe),
             metric: name,
+            has_parts: own.iter().all(|(_, judged)| judged.evaluation.has_parts()),
             mean: mean_value,
             std,
             by_seed,

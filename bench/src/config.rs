@@ -275,12 +275,13 @@ pub(crate) enum ProtocolKey {
 
 impl ProtocolKey {
     /// # Errors
-    /// If no protocol has the name.
+    /// If no protocol has the name, or one of the user's own cannot be followed.
     pub(crate) fn resolve(&self) -> Result<Protocol> {
-        match self {
-            Self::Named(name) => Protocol::named(name).context("key", "eval.protocol"),
-            Self::Own(protocol) => Ok(protocol.clone()),
-        }
+        let protocol = match self {
+            Self::Named(name) => Protocol::named(name),
+            Self::Own(protocol) => protocol.verify().map(|()| protocol.clone()),
+        };
+        protocol.context("key", "eval.protocol")
     }
 }
 
@@ -456,6 +457,10 @@ pub(crate) mod tests {
     fn impossible_values_are_refused_with_their_key() {
         let error = Config::parse(SMALL, &["train.epochs=0".to_owned()]).unwrap_err();
         assert_eq!(error.context_value("key"), Some("train.epochs"));
+        let own = |weight: &str| format!("eval.protocol={{name=\"own\",parts=[{{output=\"psnr\",weight={weight}}}]}}");
+        let error = Config::parse(SMALL, &[own("-1.0")]).unwrap_err();
+        assert_eq!(error.context_value("key"), Some("eval.protocol"));
+        assert_eq!(error.next_step(), Some("set normalise = \"min-max\""));
         let sets = ["boost.student={width=3}", "boost.student_init=\"teacher\""].map(str::to_owned);
         let error = Config::parse(SMALL, &sets).unwrap_err();
         assert_eq!(error.context_value("key"), Some("boost.student_init"));

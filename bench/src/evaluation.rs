@@ -1,8 +1,8 @@
 //! How well a cell separates normal from anomalous: every metric once exactly, and counted so that it can be resampled.
 
 use mimus_core::metrics::{
-    BinnedImage, FrameMetrics, Metric, MissingClass, PixelBins, PixelMetrics, PixelScores, Ranking, SweptVideo,
-    TrackMetrics,
+    BinnedImage, FrameMetrics, Metric, MissingClass, PixelBins, PixelMetrics, PixelScores, Ranking, ScorePart,
+    SweptVideo, TrackMetrics,
 };
 use mimus_core::plugin::{Group, SampleInfo};
 use mimus_core::{Context, Result};
@@ -30,6 +30,8 @@ pub(crate) struct Evaluation {
     binned: Option<(PixelBins, Vec<BinnedImage>)>,
     /// What maps detect in each video, where there are masks.
     swept: Option<Vec<SweptVideo>>,
+    /// Whether the protocol's parts made the scores; else each is the detector's `score` alone.
+    has_parts: bool,
     limit: f64,
     /// Of each sample: the unit that it begins, if it begins one.
     begins: Vec<Option<usize>>,
@@ -116,13 +118,23 @@ pub(crate) const COLUMNS: [Column; 12] = [
 ];
 
 impl Evaluation {
-    /// Judges scores and maps; maps are resized to the frames' own sizes, where the masks are. Scores of videos go through the protocol.
-    pub(crate) fn new(scores: &Scores, samples: &Samples<'_>, group: &Group, eval: &Eval) -> Result<Self> {
+    /// Judges scores and maps; maps are resized to the frames' own sizes, where the masks are. Scores of videos go through the protocol: the
+    /// sum of `parts`, or the score alone where one of them was not kept.
+    pub(crate) fn new(
+        scores: &Scores,
+        samples: &Samples<'_>,
+        group: &Group,
+        eval: &Eval,
+        parts: &[ScorePart],
+    ) -> Result<Self> {
         let infos: Vec<&SampleInfo> = (0..samples.judged()).map(|i| &group.test[samples.position(i)]).collect();
         let labels: Vec<bool> = infos.iter().map(|info| info.anomalous).collect();
         let protocol = eval.protocol.resolve()?;
-        let mut raw: Vec<f64> = scores.scores.iter().map(|score| f64::from(*score)).collect();
-        let mut kept = vec![true; raw.len()];
+        let mut made = wide(&scores.scores);
+        let mut kept = vec![true; made.len()];
+        let given = weighted(scores, parts);
+        let has_given = given.is_some();
+        let parts = given.unwrap_or_else(|| vec![(1.0, made.clone())]);
         let all: Vec<&SampleInfo> = group.test.iter().collect();
         let videos = match videos(&all)? {
             None => None,
@@ -131,10 +143,12 @@ impl Evaluation {
                 for (number, (_, frames)) in videos.into_iter().enumerate() {
                     let start = numbers.len();
                     let own = (start..samples.judged()).take_while(|i| frames.contains(&samples.position(*i))).count();
-                    let scored = protocol.scores(&[(1.0, &raw[start..start + own])])?;
+                    let of_video: Vec<(f64, &[f64])> =
+                        parts.iter().map(|(weight, values)| (*weight, &values[start..start + own])).collect();
+                    let scored = protocol.scores(&of_video)?;
                     let ranked = protocol.kept(frames);
                     for (i, score) in (start..).zip(scored) {
-                        raw[i] = score;
+                        made[i] = score;
                         kept[i] = ranked.contains(&samples.position(i));
                     }
                     numbers.extend(std::iter::repeat_n(number, own));
@@ -161,19 +175,26 @@ impl Evaluation {
             (Some(swept), _) => Ok(TrackMetrics::swept(&swept.iter().collect::<Vec<_>>())),
             (None, pixel) => Err(pixel.as_ref().err().cloned().unwrap_or_default()),
         });
-        let whole = Whole { labels, scores: raw, kept, videos, missing: protocol.missing };
+        let has_parts = has_given && videos.is_some();
+        let whole = Whole { labels, scores: made, kept, videos, missing: protocol.missing };
         let all: Vec<usize> = (0..samples.judged()).collect();
         let numbers = Numbers { ranked: whole.ranked(&all)?, pixel, tracks };
         let mut begins = vec![None; infos.len()];
         units.iter().enumerate().for_each(|(unit, samples)| begins[samples[0]] = Some(unit));
         let anomalous = |unit: &Vec<usize>| unit.iter().any(|i| infos[*i].anomalous);
         let (with, without): (Stratum, Stratum) = units.into_iter().partition(anomalous);
-        Ok(Self { whole, numbers, binned, swept, limit: eval.aupro_limit, begins, strata: vec![without, with] })
+        let limit = eval.aupro_limit;
+        Ok(Self { whole, numbers, binned, swept, has_parts, limit, begins, strata: vec![without, with] })
     }
 
     /// The columns that there are for this kind of data, with the exact values.
     pub(crate) fn metrics(&self) -> impl Iterator<Item = (&'static str, Metric)> {
         COLUMNS.iter().filter_map(|column| Some((column.name, (column.of)(&self.numbers)?)))
+    }
+
+    /// Whether the scores of frames are made of the protocol's parts.
+    pub(crate) fn has_parts(&self) -> bool {
+        self.has_parts
     }
 
     /// Samples that are ranked, each with its position and its score as the protocol made it.
@@ -239,6 +260,16 @@ impl Whole {
     }
 }
 
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|value| f64::from(*value)).collect()
+}
+
+/// The values of all parts with their weights; `None` if there are no parts, or not all were kept.
+fn weighted(scores: &Scores, parts: &[ScorePart]) -> Option<Vec<(f64, Vec<f64>)>> {
+    let one = |part: &ScorePart| Some((part.weight, wide(scores.parts.get(&part.output)?)));
+    if parts.is_empty() { None } else { parts.iter().map(one).collect() }
+}
+
 /// Whether two samples, drawn one after the other, are neighbours in one video: the same video drawn twice in a row is two videos.
 fn same_video(videos: &[usize]) -> impl Fn(&usize, &usize) -> bool + '_ {
     |a, b| videos[*a] == videos[*b] && *b == *a + 1
@@ -253,7 +284,9 @@ fn units(infos: &[&SampleInfo]) -> Result<Stratum> {
 }
 
 /// Size, map at this size, and mask of a judged frame.
-fn judged(maps: &ScoreMaps, samples: &Samples<'_>, i: usize) -> Result<([usize; 2], Vec<f32>, Option<Vec<u8>>)> {
+type Frame = ([usize; 2], Vec<f32>, Option<Vec<u8>>);
+
+fn judged(maps: &ScoreMaps, samples: &Samples<'_>, i: usize) -> Result<Frame> {
     let Truth { size, mask } = samples.truth(i)?;
     Ok((size, resize_map(&maps.read(i)?, maps.extents(i), size), mask))
 }
@@ -282,4 +315,54 @@ fn pixels(maps: &ScoreMaps, samples: &Samples<'_>, units: &[Vec<usize>], limit: 
     };
     let binned = units.par_iter().map(unit).collect::<Result<_>>()?;
     Ok((metrics, (bins, binned)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use mimus_core::plugin::{Clip, Split};
+
+    use super::*;
+    use crate::cost::Cost;
+    use crate::images::Picture;
+    use crate::reel::Reel;
+    use crate::samples::Footage;
+
+    /// Scores after the protocol, of two videos of two frames, and whether they are made of its parts.
+    fn judged(parts: BTreeMap<String, Vec<f32>>) -> (Vec<f64>, bool) {
+        let info = |i: u64| SampleInfo {
+            id: i.to_string(),
+            path: PathBuf::new(),
+            defect: String::new(),
+            anomalous: i % 2 == 1,
+            mask: None,
+            frame: Some(((i / 2).to_string(), i % 2)),
+        };
+        let group =
+            Group { name: String::new(), train: Vec::new(), test: (0..4).map(info).collect(), has_masks: false };
+        let decode = |_, _| Ok(Picture { values: Vec::new(), mask: None, size: [1, 1] });
+        let footage = Footage { reel: Arc::new(Reel::new(1, decode)), group: &group, split: Split::Test };
+        let samples = Samples::whole(footage, &[0, 1, 2, 3], &Clip::image()).unwrap();
+        let cost = Cost { train_seconds: 0.0, score_ms: 0.0, peak_mib: None };
+        let (normal, calibration) = Default::default();
+        let scores = Scores { scores: vec![1.0, 3.0, 9.0, 5.0], parts, maps: None, normal, calibration, cost };
+        let protocol =
+            "{name=\"own\",normalise=\"min-max\",parts=[{output=\"p\",weight=-0.5},{output=\"c\",weight=2.0}]}";
+        let sets = [format!("eval.protocol={protocol}")];
+        let config = crate::config::Config::parse(crate::config::tests::SMALL, &sets).unwrap();
+        let parts = config.eval.protocol.resolve().unwrap().parts;
+        let evaluation = Evaluation::new(&scores, &samples, &group, &config.eval, &parts).unwrap();
+        (evaluation.ranked().map(|(_, score)| score).collect(), evaluation.has_parts())
+    }
+
+    #[test]
+    fn scores_of_frames_are_made_of_the_protocols_parts_if_all_are_there() {
+        let p = ("p".to_owned(), vec![20.0, 30.0, 30.0, 40.0]);
+        let c = ("c".to_owned(), vec![0.0, 1.0, 5.0, 5.0]);
+        assert_eq!(judged([p.clone(), c].into()), (vec![0.5, 2.0, 0.5, 0.0], true));
+        assert_eq!(judged([p].into()), (vec![0.0, 1.0, 1.0, 0.0], false));
+    }
 }

@@ -74,7 +74,7 @@ impl Exported {
             if !score.is_finite() || map.iter().flat_map(|map| &map.values).any(|x| !x.is_finite()) {
                 return Err(Error::new(ErrorKind::Numeric, "the score is not a finite number").with("file", name));
             }
-            Ok(Scored { score, map })
+            Ok(Scored { score, map, parts: Vec::new() })
         };
         pictures.iter().enumerate().map(scored).collect()
     }

@@ -60,7 +60,8 @@ pub(crate) fn scores(shop: &Workshop<'_>, samples: &Samples<'_>, mut maps: Writi
     let maps = maps.finish()?;
     let score_ms = 1e3 * start.elapsed().as_secs_f64() / scores.len().max(1) as f64;
     let cost = Cost { train_seconds: 0.0, score_ms, input_ms: 0.0, peak_mib: cost::peak_mib() };
-    Ok(Scores { scores, maps, normal: Vec::new(), calibration: Default::default(), cost })
+    let (parts, calibration) = Default::default();
+    Ok(Scores { scores, parts, maps, normal: Vec::new(), calibration, cost })
 }
 
 /// For every sample the positions of two frames: the one before and its own; of the first of a video its own and the one behind.

@@ -1,5 +1,7 @@
 //! `results.md`: what a run found, for people.
 
+use mimus_core::metrics::ScorePart;
+
 use crate::comparison::Row;
 use crate::plan::Plan;
 use crate::progress::duration;
@@ -64,6 +66,7 @@ pub(crate) fn summary(plan: &Plan, rows: &[Row], failures: &[Failure]) -> String
         }
         text += &format!("## {} on {}\n\n{}\n", first.model, first.group, table.markdown());
         text += &below_floor(block);
+        text += &ranked_by(&plan.config.eval.protocol.resolve().map(|p| p.parts).unwrap_or_default(), block);
         let weights =
             plan.config.model.iter().find(|model| model.label() == first.model).and_then(|m| m.weights.as_ref());
         if let Some(weights) = weights {
@@ -119,6 +122,26 @@ fn below_floor(rows: &[Row]) -> String {
     }
 }
 
+/// Which of one model's rows on one group are ranked by a protocol's parts, and which lack them.
+fn ranked_by(parts: &[ScorePart], rows: &[Row]) -> String {
+    let (with, without): (Vec<&Row>, Vec<&Row>) =
+        rows.iter().filter(|row| row.metric == "frame AUROC, micro").partition(|row| row.has_parts);
+    if parts.is_empty() || (with.is_empty() && without.is_empty()) {
+        return String::new();
+    }
+    let list = |rows: &[&Row]| match rows {
+        [] => "none".to_owned(),
+        rows => rows.iter().map(|row| format!("`{}`", row.variant)).collect::<Vec<_>>().join(", "),
+    };
+    let outputs: Vec<String> = parts.iter().map(|part| format!("`{}`", part.output)).collect();
+    format!(
+        "Frames are ranked by the protocol's parts ({}; boosted, by the mimicking score too): {}; by `score` alone, lacking them: {}.\n\n",
+        outputs.join(", "),
+        list(&with),
+        list(&without)
+    )
+}
+
 /// A row for each variant, group and metric.
 pub(crate) fn long(plan: &Plan, rows: &[Row]) -> Table {
     let confidence = 100.0 * plan.config.eval.confidence;
@@ -168,6 +191,7 @@ mod tests {
             variant: variant.to_owned(),
             backends: Stages::none(),
             metric: "frame AUROC, micro",
+            has_parts: variant != "motion floor",
             mean: Some(0.5),
             std: None,
             by_seed: BTreeMap::new(),
@@ -180,6 +204,16 @@ mod tests {
             input_ms: 0.0,
             peak_mib: None,
         }
+    }
+
+    #[test]
+    fn rows_that_lack_the_parts_of_the_protocol_are_named() {
+        let parts = mimus_core::metrics::Protocol::named("mnad").unwrap().parts;
+        assert_eq!(ranked_by(&[], &[row("baseline", 0.1)]), "");
+        let found = ranked_by(&parts, &[row("baseline", 0.1), row("sca", 0.2), row("motion floor", 0.1)]);
+        let expected = "(`psnr`, `compactness`; boosted, by the mimicking score too): `baseline`, `sca`; by `score` alone, lacking them: `motion floor`.";
+        assert!(found.contains(expected), "{found}");
+        assert!(ranked_by(&parts, &[row("motion floor", 0.1)]).contains("too): none; by"));
     }
 
     #[test]

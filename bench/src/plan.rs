@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use mimus_core::abi::{Entry, Registry};
-use mimus_core::boost::{self, BoostOptions, Programs};
+use mimus_core::boost::{self, BoostOptions, Calibrated, Programs};
+use mimus_core::metrics::{Protocol, ScorePart};
 use mimus_core::plugin::{
     AttentionModule, Backend, BackendRequest, Dataset, FeatureRequest, Kind, MimickingHead, Model, ModelRequest,
     ModelSpec, OpenDataset, Options, Session,
@@ -244,6 +245,17 @@ impl Recipe {
         !matches!(self, Self::MotionFloor)
     }
 
+    /// What a protocol adds up to the score of a frame, as outputs of the recipe's evaluation program.
+    pub(crate) fn parts(&self, protocol: &Protocol) -> Vec<ScorePart> {
+        match self {
+            Self::MotionFloor => Vec::new(),
+            Self::Baseline | Self::BaselineTwice => protocol.parts.clone(),
+            Self::Boosted(boosted) => {
+                boosted_parts(&protocol.parts, boosted.head.as_ref().map_or(0.0, |_| boosted.lambda))
+            }
+        }
+    }
+
     /// Training and evaluation program; the plugins are asked for the shapes that the taps have.
     pub(crate) fn programs(&self, specs: &Specs, how: &Boost) -> Result<Programs> {
         let Self::Boosted(boosted) = self else { return boost::baseline(&specs.teacher) };
@@ -268,6 +280,16 @@ impl Recipe {
         let head = head.as_ref().map(|head| head as &boost::Fragment<'_>);
         boost::boost(&specs.teacher, &specs.student, &attention, head, &options)
     }
+}
+
+/// Parts of a boosted system's score. A protocol's own are `S_o`, each measured on the student; the mimicking score is one part more, so that
+/// `S_total = lambda * S_fea + (1 - lambda) * S_o` holds with all of them in the protocol's scale instead of the calibration's. `S_fea` reaches
+/// as far as the others together.
+fn boosted_parts(parts: &[ScorePart], lambda: f64) -> Vec<ScorePart> {
+    let part = |from: &str, output: &str, weight| ScorePart { output: format!("{from}.{output}"), weight };
+    let reach: f64 = parts.iter().map(|part| part.weight.abs()).sum();
+    let task = parts.iter().map(|own| part(Calibrated::TASK, &own.output, (1.0 - lambda) * own.weight));
+    task.chain([part(Calibrated::MIMICKING, "score", lambda * reach)]).filter(|part| part.weight != 0.0).collect()
 }
 
 struct Finder<'a> {
@@ -312,5 +334,22 @@ impl Finder<'_> {
             }
         }
         Ok(variants)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mimicking_score_is_a_part_beside_those_of_the_student() {
+        let parts = |name: &str, lambda| {
+            let found = boosted_parts(&Protocol::named(name).unwrap().parts, lambda);
+            found.into_iter().map(|part| format!("{:.2} {}", part.weight, part.output)).collect::<Vec<_>>()
+        };
+        assert_eq!(parts("mnad", 0.25), ["-0.45 task.psnr", "0.30 task.compactness", "0.25 mimicking.score"]);
+        assert_eq!(parts("frame-prediction", 0.0), ["-1.00 task.psnr"]);
+        assert_eq!(parts("mnad", 1.0), ["1.00 mimicking.score"]);
+        assert!(parts("clean", 0.25).is_empty());
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Scorer<'a> {
     inputs: Vec<InputSpec>,
     id: ProgramId,
     program: Graph,
+    /// Outputs `[N]` that are kept of every sample beside its score.
+    parts: Vec<String>,
     /// Variables that the program changes, as training left them: every pass over samples begins there.
     state: Tensors,
     /// Time spent so far on decoding, resizing and arranging inputs.
@@ -30,6 +32,8 @@ pub(crate) struct Scored {
     pub(crate) score: f32,
     /// If the model has a map.
     pub(crate) map: Option<Map>,
+    /// What the scorer was asked to keep beside the score, in this order.
+    pub(crate) parts: Vec<f32>,
 }
 
 /// A score map.
@@ -41,14 +45,15 @@ pub(crate) struct Map {
 }
 
 impl<'a> Scorer<'a> {
-    /// Loads `eval` with the trained `variables`; what these lack (calibration) begins as declared.
+    /// Loads `eval` with the trained `variables`; what these lack (calibration) begins as declared. `parts` are outputs of `eval`.
     pub(crate) fn new(
         session: &'a mut dyn Session,
         spec: &ModelSpec,
         eval: &Graph,
         variables: &BTreeMap<String, HostTensor>,
+        parts: Vec<String>,
     ) -> Result<Self> {
-        let program = program(eval)?;
+        let program = program(eval, &parts)?;
         let id = session.load(&program)?;
         let mut state = Tensors::new();
         for variable in &program.variables {
@@ -61,7 +66,7 @@ impl<'a> Scorer<'a> {
                 state.insert(variable.name.clone(), value);
             }
         }
-        Ok(Self { session, inputs: spec.inputs.clone(), id, program, state, input: Duration::ZERO })
+        Ok(Self { session, inputs: spec.inputs.clone(), id, program, parts, state, input: Duration::ZERO })
     }
 
     /// Measures mean and deviation of the model's own statistics over the pictures that it learned from, and writes them to its
@@ -161,6 +166,10 @@ impl<'a> Scorer<'a> {
         let position = |name: &str| self.program.outputs.iter().position(|named| named.name == name);
         let (score, map, empty) = (position("score"), position("score_map"), position(EMPTY_SCORE));
         let score = score.ok_or_else(|| Error::plugin("the evaluation program has no output `score`"))?;
+        let parts = self.parts.iter().map(|name| {
+            position(name).ok_or_else(|| Error::plugin(format!("the evaluation program has no output `{name}`")))
+        });
+        let parts = parts.collect::<Result<Vec<_>>>()?;
         let mut frame = Gathered::default();
         self.each(samples, |sample, position, n, values| {
             let value = values[score].as_f32()?[position];
@@ -175,12 +184,16 @@ impl<'a> Scorer<'a> {
                 }
                 None => None,
             };
-            let bad = !value.is_finite() || map.iter().flat_map(|map| &map.values).any(|x| !x.is_finite());
+            let own = |part: &usize| Ok(values[*part].as_f32()?[position]);
+            let parts = parts.iter().map(own).collect::<Result<Vec<f32>>>()?;
+            let bad = !value.is_finite()
+                || parts.iter().any(|part| !part.is_finite())
+                || map.iter().flat_map(|map| &map.values).any(|x| !x.is_finite());
             if bad {
                 return Err(Error::new(ErrorKind::Numeric, "the score is not a finite number")
                     .with("file", samples.name(judged)));
             }
-            let Some(region) = region else { return take(judged, Scored { score: value, map }) };
+            let Some(region) = region else { return take(judged, Scored { score: value, map, parts }) };
             let empty = empty.ok_or_else(|| Error::plugin("a model of regions has no output `empty_score`"))?;
             frame.empty = Some(values[empty].as_f32()?[0]);
             frame.give(samples, judged, &mut take)?;
@@ -248,19 +261,22 @@ impl Gathered {
                     row.iter_mut().for_each(|value| *value = value.max(own));
                 }
             }
-            take(self.frame, Scored { score, map: Some(Map { extents: [height, width], values }) })?;
+            let map = Some(Map { extents: [height, width], values });
+            // What regions have beside their scores does not add up to something of the frame.
+            take(self.frame, Scored { score, map, parts: Vec::new() })?;
             self.frame += 1;
         }
         Ok(())
     }
 }
 
-/// The evaluation program as it is run: scores, maps, and what calibration measures.
-pub(crate) fn program(eval: &Graph) -> Result<Graph> {
+/// The evaluation program as it is run: scores, maps, what calibration measures, and the outputs `parts`.
+pub(crate) fn program(eval: &Graph, parts: &[String]) -> Result<Graph> {
     let wanted = |name: &str| {
         matches!(name, "score" | "score_map" | EMPTY_SCORE)
             || calibrated(name).is_some()
             || name.starts_with(STATISTICS)
+            || parts.iter().any(|part| part == name)
     };
     passes::optimise(&passes::keep_outputs(eval, wanted)?)
 }

@@ -185,7 +185,7 @@ fn judge(
     scores: Scores,
 ) -> Result<Outcome> {
     let eval = &plan.config.eval;
-    let evaluation = Evaluation::new(&scores, &material.test, shop.data(), eval)?;
+    let evaluation = Evaluation::new(&scores, &material.test, shop.data(), eval, &shop.parts(variant)?)?;
     maps::write(shop, &variant.name, seed, &scores, &material.test)?;
     let positions = (0..material.test.judged()).map(|i| material.test.position(i)).collect();
     Ok(Outcome::Judged(Box::new(Judged { cost: scores.cost, evaluation, scores: scores.scores, positions })))

@@ -125,25 +125,25 @@ fn protocols_agree_with_published_post_processing() -> Outcome {
     let bytes = read("video_scores.safetensors")?;
     let file = SafeTensors::deserialize(&bytes)?;
     let (mut mnad, mut memae, mut hf2vad) = (Vec::new(), Vec::new(), Vec::new());
-    let weights: Vec<String> =
-        cases(&file, ".normality").iter().filter_map(|case| Some(case.strip_prefix("mnad_")?.to_owned())).collect();
-    assert_eq!(weights, ["0.6", "0.7"]);
+    assert_eq!(cases(&file, ".normality"), ["mnad_0.6", "mnad_0.7"]);
     for video in 0..cases(&file, ".labels").len() {
         let labels = labels(&file, &format!("v{video}.labels"))?;
         let raised = |kind: &str, lo, hi, by: f64| -> Vec<f64> {
             let raw = generated(&format!("v{video}.{kind}"), labels.len(), lo, hi);
             raw.iter().zip(&labels).map(|(score, label)| score + if *label { by } else { 0.0 }).collect()
         };
-        let psnr: Vec<f64> = raised("psnr", 20.0, 40.0, -6.0).iter().map(|psnr| -psnr).collect();
+        let psnr = raised("psnr", 20.0, 40.0, -6.0);
         let (distance, error) = (raised("dist", 0.001, 0.01, 0.003), raised("err", 10.0, 50.0, 15.0));
-        for weight in &weights {
-            let weight: f64 = weight.parse()?;
-            mnad.push(Protocol::named("mnad")?.scores(&[(weight, &psnr), (1.0 - weight, &distance)])?);
+        for name in ["mnad", "mnad-reconstruction"] {
+            let protocol = Protocol::named(name)?;
+            let [first, second] = &protocol.parts[..] else { return Err(format!("{name} has not two parts").into()) };
+            assert_eq!([&first.output, &second.output], ["psnr", "compactness"]);
+            mnad.push(protocol.scores(&[(first.weight, &psnr), (second.weight, &distance)])?);
         }
         memae.extend(Protocol::named("memae")?.scores(&[(1.0, &error)])?);
         hf2vad.extend(Protocol::named("hf2vad")?.scores(&[(1.0, &error)])?);
     }
-    let of_weight = |i: usize| mnad.iter().skip(i).step_by(weights.len()).flatten().map(|score| 1.0 - score).collect();
+    let of_weight = |i: usize| mnad.iter().skip(i).step_by(2).flatten().map(|score| 1.0 - score).collect();
     let found: [(&str, Vec<f64>); 4] = [
         ("mnad_0.6.normality", of_weight(0)),
         ("mnad_0.7.normality", of_weight(1)),

@@ -60,7 +60,7 @@ pub(crate) fn cases(lineup: &Lineup) -> Result<Vec<Case>> {
                 Ok(())
             };
             case(training.step_of(main)?, inputs, "training step")?;
-            let evaluation = scorer::program(&programs.eval)?;
+            let evaluation = scorer::program(&programs.eval, &[])?;
             let inputs = scorer::inputs(&evaluation, &spec.inputs, &samples, &taken)?;
             case(evaluation, inputs, "evaluation")?;
         }

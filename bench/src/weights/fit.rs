@@ -30,7 +30,13 @@ pub(crate) fn wanted(spec: &ModelSpec) -> Wanted {
     spec.variables().into_iter().map(|variable| (variable.name.clone(), variable.ty.clone())).collect()
 }
 
-/// How one section of a file fits a model.
+/// The values with which all variables of a model begin.
+pub(crate) fn first_values(spec: &ModelSpec) -> Result<Tensors> {
+    spec.variables().into_iter().map(|variable| Ok((variable.name.clone(), variable.first_value(0)?))).collect()
+}
+
+/// How one section of a file, or what several files hold together, fits a model.
+#[derive(Clone)]
 pub(crate) struct Fit {
     section: String,
     stripped: String,
@@ -88,6 +94,25 @@ impl Fit {
         let found = entries.into_iter().map(|entry| (entry.name[stripped.len()..].to_owned(), entry.clone()));
         let (section, stripped) = (section.to_owned(), stripped.to_owned());
         Ok(Self { section, stripped, wanted: wanted.clone(), found: found.collect() })
+    }
+
+    /// What several files hold together, each a part of one model.
+    ///
+    /// # Errors
+    /// If two of them hold a tensor of one name.
+    pub(crate) fn joined(fits: &[Self]) -> Result<Self> {
+        let [first, rest @ ..] = fits else { return Err(Error::config("no file of weights is given")) };
+        let mut joined = first.clone();
+        for fit in rest {
+            if let Some(name) = fit.found.keys().find(|name| joined.found.contains_key(*name)) {
+                return Err(Error::data(format!("`{name}` is in two of the files"))
+                    .hint("give files of different parts of the model"));
+            }
+            joined.found.extend(fit.found.clone());
+            joined.section.clear();
+            joined.stripped.clear();
+        }
+        Ok(joined)
     }
 
     fn matches(&self) -> usize {
@@ -151,17 +176,6 @@ impl Fit {
     /// The values of the variables that fit.
     pub(crate) fn read(&self, source: &mut Source) -> Result<Tensors> {
         self.fitting().map(|(name, ty, entry)| Ok((name.clone(), source.tensor(entry, ty)?))).collect()
-    }
-
-    /// The same, and for the model's other variables their first values.
-    pub(crate) fn fill(&self, source: &mut Source, spec: &ModelSpec) -> Result<Tensors> {
-        let mut tensors = self.read(source)?;
-        for variable in spec.variables() {
-            if !tensors.contains_key(&variable.name) {
-                tensors.insert(variable.name.clone(), variable.first_value(0)?);
-            }
-        }
-        Ok(tensors)
     }
 
     /// Where the values come from.

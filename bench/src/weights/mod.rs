@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::Tensors;
 pub(crate) use backbone::Backbone;
-pub(crate) use fit::{Choice, Fit, wanted};
+pub(crate) use fit::{Choice, Fit, first_values, wanted};
 pub(crate) use source::Source;
 
 /// Where imported weights come from.

@@ -168,6 +168,19 @@ fn a_tensor_beyond_its_storage_and_a_pickle_that_holds_itself_are_refused() {
 }
 
 #[test]
+fn parts_of_a_model_in_several_files_are_joined_and_a_name_in_two_is_refused() {
+    let file = |name| archive(&state(Pickle::new(), name).bytes(), &[("0", &floats(&[1.0; 6]))]);
+    let wanted = wanted(&[("a.w", &[2, 3]), ("b.w", &[2, 3])]);
+    let fit = |name| Fit::new(&open(&file(name)).unwrap(), &wanted, &Choice::default()).unwrap();
+    let alone = Fit::joined(&[fit("a.w")]).unwrap();
+    assert!(alone.problem().unwrap().starts_with("1 of 2 variables of the model are missing"));
+    let both = Fit::joined(&[fit("a.w"), fit("module.b.w")]).unwrap();
+    assert!(both.problem().is_none() && both.summary().starts_with("2 of 2 variables"), "{}", both.summary());
+    let error = Fit::joined(&[fit("a.w"), fit("b.w"), fit("b.w")]).map(|_| ()).unwrap_err();
+    assert_eq!(error.message(), "`b.w` is in two of the files");
+}
+
+#[test]
 fn no_bytes_make_the_readers_panic() {
     let pickle = state(Pickle::new().raw(b"}(").text("net"), "module.w").raw(b"u").bytes();
     let whole = archive(&pickle, &[("0", &floats(&[1.0; 6]))]);

@@ -64,6 +64,18 @@ impl Excitation<'_> {
         let hidden = b.relu(hidden)?;
         layer(b, self.labels[1], hidden, self.outputs)
     }
+
+    /// `sigmoid(W2 relu(W1 GAP(x)))` of a feature `[N, I, ..]` as a map `[N, O, 1, ..]` (squeeze-and-excitation, Hu et al., CVPR 2018).
+    ///
+    /// # Errors
+    /// If `x` is not f32.
+    pub fn gate(&self, b: &mut Builder, x: ValueId) -> Result<ValueId> {
+        let rank = b.shape(x).len();
+        let pooled = squeeze(b, x)?;
+        let logits = self.forward(b, pooled)?;
+        let weights = b.sigmoid(logits)?;
+        channel_map(b, weights, rank)
+    }
 }
 
 /// The same odd extent in every axis of a feature `[N, C, ..]`; along time clipped to the largest odd number within the clip.

@@ -93,8 +93,9 @@ mod tests {
     fn scores_are_standardised_each_by_its_own_numbers() {
         let mut b = Builder::new("test");
         let [x, y] = ["x", "y"].map(|name| b.input(name, ValueType::f32([2])).unwrap());
-        let total = standardised_sum(&mut b, &[("x", x, 2.0), ("y", y, 0.5)]).unwrap();
+        let [total, empty] = standardised_sum(&mut b, &[("x", x, 2.0), ("y", y, 0.5)]).unwrap();
         b.output("score", total).unwrap();
+        b.output("empty", empty).unwrap();
         let mut interpreter = Interpreter::new(Precision::F64);
         for (name, value) in [("x.mean", 1.0), ("x.std", 2.0), ("y.mean", -1.0), ("y.std", 4.0)] {
             interpreter.variables.insert(format!("statistics.{name}"), Array::float([], vec![value]));
@@ -103,6 +104,6 @@ mod tests {
         let inputs = inputs.map(|(name, values)| (name.to_owned(), Array::float([2], values))).into();
         let results = interpreter.run(&b.finish(), &inputs).unwrap();
         let floats: Vec<&[f64]> = results.iter().map(|array| array.floats().unwrap()).collect();
-        assert_eq!(floats, [[1.0, 5.0], [3.0, -9.0], [0.5, 3.0]]);
+        assert_eq!(floats, [&[1.0, 5.0][..], &[3.0, -9.0], &[0.5, 3.0], &[-0.875]]);
     }
 }

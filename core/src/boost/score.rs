@@ -7,7 +7,7 @@ use super::tap::Mimicking;
 use crate::error::{Context, Error, Result};
 use crate::graph::{Builder, Init, Inlined, Inlining, ValueId, inline};
 use crate::ops::Mode;
-use crate::plugin::{EMPTY_SCORE, ModelSpec};
+use crate::plugin::{EMPTY_SCORE, ModelSpec, STATISTICS};
 
 /// Prefix of the scalar buffers `calibration.<score>.mean` and `.std`, measured on held-out normal images.
 pub const CALIBRATION: &str = "calibration";
@@ -35,7 +35,8 @@ pub(super) fn image_score(b: &mut Builder, spec: &ModelSpec, map: ValueId) -> Re
     inline(b, rule, how).context("part", "image score")?.output("score")
 }
 
-/// Adds the outputs `score`, `score_map` (if the model has one) and the raw parts `task.*` and `mimicking.*`.
+/// Adds the outputs `score`, `score_map` (if the model has one), the raw parts `task.*` and `mimicking.*`, and what else the model says of
+/// each sample: see [`keep`].
 pub(super) fn fuse(
     b: &mut Builder,
     spec: &ModelSpec,
@@ -72,6 +73,20 @@ pub(super) fn fuse(
     if spec.image_score.is_some() {
         let score = image_score(b, spec, fused)?;
         b.output("score", score)?;
+    }
+    keep(b, student)
+}
+
+/// The model's other outputs `[N]`: cues that a protocol may add up behind `task.`, like the score that they make; what is measured over the
+/// training samples under its own name.
+fn keep(b: &mut Builder, student: &Inlined) -> Result<()> {
+    for (name, value) in &student.outputs {
+        if name == "score" || b.shape(*value).len() != 1 {
+            continue;
+        }
+        let is_measured = name.strip_prefix(STATISTICS).is_some_and(|rest| rest.starts_with('.'));
+        let kept = if is_measured { name.clone() } else { format!("{}.{name}", Calibrated::TASK) };
+        b.output(&kept, *value)?;
     }
     Ok(())
 }

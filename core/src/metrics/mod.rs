@@ -29,4 +29,4 @@ pub use regions::Regions;
 pub use swept::{SweptVideo, Thresholds, VideoSweep};
 pub use tracks::{Detection, PixelBox, STREET_SCENE, TrackMetrics, TrueRegion};
 pub use value::Metric;
-pub use video::{FrameMetrics, MissingClass, Normalise, Protocol, Smooth};
+pub use video::{FrameMetrics, MissingClass, Normalise, Protocol, ScorePart, Smooth};

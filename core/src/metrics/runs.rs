@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn quantiles_are_exact_in_memory_and_close_beyond() {
         let numbers: Vec<u32> = (0..1_000_000_u32).map(|i| i.wrapping_mul(2_654_435_761) % 1_000_000).collect();
-        let exact = collected(usize::MAX, &[numbers.clone()]).quantiles(10);
+        let exact = collected(usize::MAX, std::slice::from_ref(&numbers)).quantiles(10);
         let mut sorted = numbers.clone();
         sorted.sort_unstable();
         assert_eq!(exact, (0..10).map(|i| sorted[i * 100_000]).collect::<Vec<u32>>());

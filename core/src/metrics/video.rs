@@ -10,11 +10,16 @@ use crate::error::{Error, Result, did_you_mean};
 
 /// Post-processing of frame scores, in this order: each part of the score is normalised, the weighted parts are added, the sum is smoothed,
 /// frames at the ends are dropped. Then frames are ranked, of all videos together (micro) and of each video alone (macro).
+///
+/// A detector that lacks one of the parts is judged by its score alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Protocol {
     /// What stands beside the numbers.
     pub name: String,
+    /// What is added up; nothing for the detector's score alone.
+    #[serde(default)]
+    pub parts: Vec<ScorePart>,
     /// Of each part, within a video.
     #[serde(default)]
     pub normalise: Normalise,
@@ -27,6 +32,16 @@ pub struct Protocol {
     /// What the macro mean does with a video whose frames are all normal or all anomalous.
     #[serde(default)]
     pub missing: MissingClass,
+}
+
+/// A part of a frame's score.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScorePart {
+    /// The detector's output `[N]`, one value a frame.
+    pub output: String,
+    /// Above 0 where more is more anomalous. Below 0 the part is turned round before it is normalised, and its size is the weight.
+    pub weight: f64,
 }
 
 /// How scores of one video are brought to a common scale.
@@ -72,14 +87,17 @@ pub enum MissingClass {
     PadBoth,
 }
 
-/// The published protocols: name, normalisation, smoothing, frames dropped.
-const NAMED: [(&str, Normalise, Smooth, [usize; 2]); 6] = [
-    ("clean", Normalise::None, Smooth::None, [0, 0]),
-    ("memae", Normalise::MinMax, Smooth::None, [8, 7]),
-    ("mnad", Normalise::MinMax, Smooth::None, [4, 0]),
-    ("frame-prediction", Normalise::MinMax, Smooth::None, [4, 0]),
-    ("hf2vad", Normalise::None, Smooth::Median { frames: 17 }, [4, 0]),
-    ("vec", Normalise::None, Smooth::None, [0, 0]),
+/// A published protocol: name, parts, normalisation, smoothing, frames dropped.
+type Published = (&'static str, &'static [(&'static str, f64)], Normalise, Smooth, [usize; 2]);
+
+const NAMED: [Published; 7] = [
+    ("clean", &[], Normalise::None, Smooth::None, [0, 0]),
+    ("memae", &[], Normalise::MinMax, Smooth::None, [8, 7]),
+    ("mnad", &[("psnr", -0.6), ("compactness", 0.4)], Normalise::MinMax, Smooth::None, [4, 0]),
+    ("mnad-reconstruction", &[("psnr", -0.7), ("compactness", 0.3)], Normalise::MinMax, Smooth::None, [0, 0]),
+    ("frame-prediction", &[("psnr", -1.0)], Normalise::MinMax, Smooth::None, [4, 0]),
+    ("hf2vad", &[], Normalise::None, Smooth::Median { frames: 17 }, [4, 0]),
+    ("vec", &[], Normalise::None, Smooth::None, [0, 0]),
 ];
 
 impl Protocol {
@@ -88,8 +106,7 @@ impl Protocol {
     /// # Errors
     /// If none has this name; suggests the nearest.
     pub fn named(name: &str) -> Result<Self> {
-        let known = NAMED.iter().find(|(known, ..)| *known == name);
-        let Some((_, normalise, smooth, trim)) = known else {
+        let Some((_, parts, normalise, smooth, trim)) = NAMED.into_iter().find(|(known, ..)| *known == name) else {
             let names = NAMED.iter().map(|(name, ..)| *name);
             let hint = match did_you_mean(name, names.clone()) {
                 Some(near) => format!("did you mean \"{near}\"?"),
@@ -97,11 +114,34 @@ impl Protocol {
             };
             return Err(Error::config(format!("there is no protocol \"{name}\"")).hint(hint));
         };
-        let (normalise, smooth, trim) = (*normalise, *smooth, *trim);
-        Ok(Self { name: name.to_owned(), normalise, smooth, trim, missing: MissingClass::Skip })
+        let part = |(output, weight): &(&str, f64)| ScorePart { output: (*output).to_owned(), weight: *weight };
+        let parts = parts.iter().map(part).collect();
+        Ok(Self { name: name.to_owned(), parts, normalise, smooth, trim, missing: MissingClass::Skip })
     }
 
-    /// The scores of one video, of which `parts` holds weighted parts, one value a frame and more for more anomalous; no frame is dropped.
+    /// Succeeds if scores can be made as it says.
+    ///
+    /// # Errors
+    /// If a part is named twice, has no weight or is not normalised, or the smoothing is impossible.
+    pub fn verify(&self) -> Result<()> {
+        for (i, ScorePart { output, weight }) in self.parts.iter().enumerate() {
+            let refused = |message: &str| Err(Error::config(message).with("output", output));
+            if !weight.is_finite() || *weight == 0.0 {
+                return refused("the weight of a part must be a number other than 0");
+            }
+            if self.parts.iter().take(i).any(|other| other.output == *output) {
+                return refused("two parts of a protocol are the same output");
+            }
+        }
+        if !self.parts.is_empty() && self.normalise == Normalise::None {
+            return Err(Error::config("parts of a score have scales of their own and cannot be added up as they are")
+                .hint("set normalise = \"min-max\""));
+        }
+        self.smooth.apply(&[]).map(|_| ())
+    }
+
+    /// The scores of one video, of which `parts` holds weighted parts, one value a frame; no frame is dropped. Of a weight below 0 see
+    /// [`ScorePart::weight`].
     ///
     /// # Errors
     /// If there is no part, they differ in length, or the median is of an even number of frames.
@@ -113,8 +153,9 @@ impl Protocol {
                 let found = format!("{} and {} frames are scored by two parts of one score", first.len(), part.len());
                 return Err(Error::data(found));
             }
-            let normalised = self.normalise.apply(part);
-            sum.iter_mut().zip(normalised).for_each(|(sum, value)| *sum += weight * value);
+            let turned: Vec<f64> = part.iter().map(|value| weight.signum() * value).collect();
+            let normalised = self.normalise.apply(&turned);
+            sum.iter_mut().zip(normalised).for_each(|(sum, value)| *sum += weight.abs() * value);
         }
         self.smooth.apply(&sum)
     }
@@ -126,11 +167,19 @@ impl Protocol {
         (frames.start + front).min(end)..end
     }
 
-    /// What it does, for people: `scores by min and max of each video, without the first 4 and last 0 frames`.
+    /// What it does, for people: `scores by minimum and maximum of each video, without the first 4 and the last 0 frames of each video`.
     pub fn describe(&self) -> String {
+        let part = |ScorePart { output, weight }: &ScorePart| {
+            if *weight < 0.0 { format!("{} * (1 - {output})", -weight) } else { format!("{weight} * {output}") }
+        };
+        let what = match &self.parts[..] {
+            [] => "scores".to_owned(),
+            parts => parts.iter().map(part).collect::<Vec<_>>().join(" + "),
+        };
         let scale = match self.normalise {
-            Normalise::None => "raw scores".to_owned(),
-            Normalise::MinMax => "scores by minimum and maximum of each video".to_owned(),
+            Normalise::None => format!("raw {what}"),
+            Normalise::MinMax if self.parts.is_empty() => format!("{what} by minimum and maximum of each video"),
+            Normalise::MinMax => format!("{what}, each by minimum and maximum of each video"),
         };
         let smooth = match self.smooth {
             Smooth::None => String::new(),
@@ -335,5 +384,32 @@ mod tests {
         assert_eq!(Protocol::named("memae").unwrap().kept(0..20), 8..13);
         assert!(Protocol::named("memae").unwrap().kept(3..13).is_empty());
         assert_eq!(Protocol::named("hf2-vad").unwrap_err().next_step(), Some("did you mean \"hf2vad\"?"));
+    }
+
+    #[test]
+    fn weighted_parts_are_added_up_and_one_that_falls_is_turned_round() {
+        let protocol = Protocol::named("mnad").unwrap();
+        let parts = [(-0.6, &[20.0, 30.0, 40.0][..]), (0.4, &[2.0, 4.0, 3.0])];
+        let found = protocol.scores(&parts).unwrap();
+        assert!(found.iter().zip([0.6, 0.7, 0.2]).all(|(a, b)| (a - b).abs() < 1e-12), "{found:?}");
+        assert!(protocol.describe().starts_with("0.6 * (1 - psnr) + 0.4 * compactness, each by minimum"));
+        assert!(protocol.scores(&[(1.0, &[1.0]), (1.0, &[1.0, 2.0])]).is_err());
+    }
+
+    #[test]
+    fn protocols_that_cannot_be_followed_are_refused() {
+        for (name, ..) in NAMED {
+            Protocol::named(name).unwrap().verify().unwrap();
+        }
+        let part = |output: &str, weight| ScorePart { output: output.to_owned(), weight };
+        let changed = |change: fn(&mut Protocol)| {
+            let mut protocol = Protocol { parts: vec![part("a", 1.0)], ..Protocol::named("mnad").unwrap() };
+            change(&mut protocol);
+            protocol.verify().unwrap_err().one_line()
+        };
+        assert!(changed(|p| p.normalise = Normalise::None).contains("scales of their own"));
+        assert!(changed(|p| p.parts[0].weight = 0.0).contains("other than 0"));
+        assert!(changed(|p| p.parts.push(p.parts[0].clone())).contains("the same output"));
+        assert!(changed(|p| p.smooth = Smooth::Median { frames: 2 }).contains("no middle"));
     }
 }

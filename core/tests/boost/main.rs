@@ -167,6 +167,26 @@ fn scores_are_standardised_by_the_calibration_before_the_sum() {
 }
 
 #[test]
+fn cues_of_the_students_samples_are_kept_and_its_statistics_stay_measurable() {
+    let mut spec = spec();
+    let mut b = Builder::extend(spec.eval.clone());
+    let map = spec.eval.expect_output("score_map").unwrap();
+    let cue = b.mean(map, &[1, 2, 3]).unwrap();
+    for name in ["cue", "statistics.cue"] {
+        b.output(name, cue).unwrap();
+    }
+    spec.eval = b.finish();
+    let programs = boost(&spec, &spec, &no_attention, Some(&squares), &options(&[CODE])).unwrap();
+    let results = run(&programs.eval, &state(&programs.eval), &image());
+    let map = floats(&results, "task.score_map");
+    let samples = floats(&results, "score").len();
+    let means: Vec<f64> =
+        map.chunks(map.len() / samples).map(|map| map.iter().sum::<f64>() / map.len() as f64).collect();
+    assert_near(floats(&results, "task.cue"), &means);
+    assert_near(floats(&results, "statistics.cue"), &means);
+}
+
+#[test]
 fn everything_behind_the_tap_reads_the_refined_feature_and_the_skip_before_it_does_not() {
     let [train, eval] = graphs(boosted(&half, &options(&[CODE])));
     let state = state(&train);

@@ -1,7 +1,7 @@
 //! Channel attention: which channels of the feature disagree (method, section 2, `ca`).
 #![forbid(unsafe_code)]
 
-use mimus_core::blocks::attention::{Excitation, channel_map, reduced, squeeze};
+use mimus_core::blocks::attention::{Excitation, reduced};
 use mimus_core::plugin::{AttentionModule, ComponentInfo, FeatureRequest, Kind, OptionSpec, attention};
 use mimus_core::{Builder, Graph, Result, ValueType};
 
@@ -30,10 +30,7 @@ impl AttentionModule for Ca {
             outputs: request.student[1],
             bias: false,
         };
-        let pooled = squeeze(&mut b, x)?;
-        let logits = excitation.forward(&mut b, pooled)?;
-        let weights = b.sigmoid(logits)?;
-        let map = channel_map(&mut b, weights, request.student.len())?;
+        let map = excitation.gate(&mut b, x)?;
         b.output(attention::MAP, map)?;
         Ok(b.finish())
     }

@@ -1,7 +1,7 @@
 //! Squeeze-and-excitation (Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018): which channels of the feature disagree.
 #![forbid(unsafe_code)]
 
-use mimus_core::blocks::attention::{Excitation, channel_map, reduced, squeeze};
+use mimus_core::blocks::attention::{Excitation, reduced};
 use mimus_core::plugin::{AttentionModule, ComponentInfo, FeatureRequest, Kind, OptionSpec, attention};
 use mimus_core::{Builder, Graph, Result, ValueType};
 
@@ -32,10 +32,7 @@ impl AttentionModule for Se {
             outputs: request.student[1],
             bias: request.options.bool("bias")?,
         };
-        let pooled = squeeze(&mut b, x)?;
-        let logits = excitation.forward(&mut b, pooled)?;
-        let weights = b.sigmoid(logits)?;
-        let map = channel_map(&mut b, weights, request.student.len())?;
+        let map = excitation.gate(&mut b, x)?;
         b.output(attention::MAP, map)?;
         Ok(b.finish())
     }

@@ -2,7 +2,7 @@
 //! lies around each position.
 #![forbid(unsafe_code)]
 
-use mimus_core::blocks::attention::{Corners, Excitation, channel_map, reduced, squeeze};
+use mimus_core::blocks::attention::{Corners, Excitation, reduced};
 use mimus_core::blocks::loss;
 use mimus_core::plugin::{AttentionModule, ComponentInfo, FeatureRequest, Kind, OptionSpec, attention};
 use mimus_core::{Builder, Graph, Result, ValueId, ValueType};
@@ -53,10 +53,7 @@ fn weights(b: &mut Builder, request: &FeatureRequest, x: ValueId) -> Result<Valu
         outputs: channels,
         bias: true,
     };
-    let pooled = squeeze(b, x)?;
-    let logits = excitation.forward(b, pooled)?;
-    let weights = b.sigmoid(logits)?;
-    channel_map(b, weights, request.student.len())
+    excitation.gate(b, x)
 }
 
 mimus_core::plugin! { Attention(Sspcab) }
