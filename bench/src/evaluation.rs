@@ -346,7 +346,7 @@ mod tests {
         let decode = |_, _| Ok(Picture { values: Vec::new(), mask: None, size: [1, 1] });
         let footage = Footage { reel: Arc::new(Reel::new(1, decode)), group: &group, split: Split::Test };
         let samples = Samples::whole(footage, &[0, 1, 2, 3], &Clip::image()).unwrap();
-        let cost = Cost { train_seconds: 0.0, score_ms: 0.0, peak_mib: None };
+        let cost = Cost { train_seconds: 0.0, score_ms: 0.0, input_ms: 0.0, peak_mib: None };
         let (normal, calibration) = Default::default();
         let scores = Scores { scores: vec![1.0, 3.0, 9.0, 5.0], parts, maps: None, normal, calibration, cost };
         let protocol =
