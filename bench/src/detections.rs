@@ -4,6 +4,7 @@ use mimus_core::metrics::{STREET_SCENE, SweptVideo, Thresholds, VideoSweep};
 use mimus_core::{Context, Result};
 use rayon::prelude::*;
 
+use crate::evaluation::Judged;
 use crate::samples::Samples;
 
 /// Sweeps a threshold over all maps, `judged` giving size, map at this size, and mask of a frame. `videos` holds the number of each sample's
@@ -11,7 +12,7 @@ use crate::samples::Samples;
 pub(crate) fn sweep(
     samples: &Samples<'_>,
     videos: &[usize],
-    judged: impl Fn(usize) -> Result<([usize; 2], Vec<f32>, Option<Vec<u8>>)> + Sync,
+    judged: impl Fn(usize) -> Result<Judged> + Sync,
 ) -> Result<Vec<SweptVideo>> {
     let candidates = |sample: usize| Thresholds::candidates(&judged(sample)?.1).context("file", samples.name(sample));
     let candidates: Vec<Vec<f32>> = (0..videos.len()).into_par_iter().map(candidates).collect::<Result<_>>()?;

@@ -283,7 +283,10 @@ fn units(infos: &[&SampleInfo]) -> Result<Stratum> {
     })
 }
 
-/// Size, map at this size, and mask of a judged frame.
+/// Size, map at this size, and mask of a frame.
+pub(crate) type Judged = ([usize; 2], Vec<f32>, Option<Vec<u8>>);
+
+/// What a metric of pixels sees of a judged frame.
 type Frame = ([usize; 2], Vec<f32>, Option<Vec<u8>>);
 
 fn judged(maps: &ScoreMaps, samples: &Samples<'_>, i: usize) -> Result<Frame> {
