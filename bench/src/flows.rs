@@ -48,7 +48,7 @@ pub(crate) enum Finder<'a> {
 /// What computes it.
 pub(crate) enum Method<'a> {
     BuiltIn,
-    Network(FlowNetwork<'a>),
+    Network(Box<FlowNetwork<'a>>),
 }
 
 enum Source {
@@ -202,7 +202,7 @@ impl<'a> Finder<'a> {
     pub(crate) fn new(origin: &Origin, split: Split, open: Open<'a>) -> Result<Self> {
         Ok(match origin {
             Origin::BuiltIn => Self::Computed(Method::BuiltIn),
-            Origin::Network(path) => Self::Computed(Method::Network(FlowNetwork::new(path, open)?)),
+            Origin::Network(path) => Self::Computed(Method::Network(Box::new(FlowNetwork::new(path, open)?))),
             Origin::Files(path) => Self::Files(Arc::new(FlowFolder::open(&of_split(path, split, &[])?)?)),
         })
     }

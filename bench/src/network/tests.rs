@@ -7,13 +7,14 @@ use tempfile::NamedTempFile;
 use super::*;
 
 type Inputs = BTreeMap<String, HostTensor>;
+type Answer = fn(&Inputs) -> Vec<HostTensor>;
 
 /// What a file says of its program, and what that gives.
 #[derive(Clone)]
 pub(crate) struct Fake {
     inputs: Vec<(String, ValueType)>,
     outputs: Vec<FileOutput>,
-    answer: fn(&Inputs) -> Vec<HostTensor>,
+    answer: Answer,
 }
 
 impl Session for Fake {
@@ -50,13 +51,13 @@ fn tensor<const N: usize>(shape: [usize; N], values: &[f32]) -> HostTensor {
 }
 
 /// A detector of pictures of 8 x 10 pixels.
-pub(crate) fn detector(answer: fn(&Inputs) -> Vec<HostTensor>) -> Fake {
+pub(crate) fn detector(answer: Answer) -> Fake {
     let inputs = vec![("image".to_owned(), ValueType::f32([1, 3, 8, 10]))];
     Fake { inputs, outputs: vec![output("scores", &[0]), output("boxes", &[0, 4])], answer }
 }
 
 /// A network of flow in pictures of 4 x 8 pixels.
-pub(crate) fn flow(answer: fn(&Inputs) -> Vec<HostTensor>) -> Fake {
+pub(crate) fn flow(answer: Answer) -> Fake {
     let inputs = ["second", "first"].map(|name| (name.to_owned(), ValueType::f32([1, 3, 4, 8])));
     Fake { inputs: inputs.to_vec(), outputs: vec![output("flow", &[1, 2, 4, 8])], answer }
 }
@@ -100,7 +101,7 @@ fn boxes_that_make_no_sense_name_the_file_of_the_detector() {
     fn one(corners: [f32; 4]) -> Vec<HostTensor> {
         vec![tensor([1], &[0.9]), tensor([1, 4], &corners)]
     }
-    let answers: [(fn(&Inputs) -> Vec<HostTensor>, &str); 7] = [
+    let answers: [(Answer, &str); 7] = [
         (|_| one([1.0, 2.0, f32::NAN, 4.0]), "in a picture of 8 x 10 pixels"),
         (|_| one([1.0, 2.0, f32::INFINITY, 4.0]), "in a picture of 8 x 10 pixels"),
         (|_| one([3.0, 2.0, 1.0, 4.0]), "the box 3, 2, 1, 4"),
