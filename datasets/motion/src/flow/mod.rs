@@ -1,8 +1,8 @@
 //! Dense optical flow, computed: where what a frame shows lies in another.
 //!
 //! By dense inverse search (Kroeger, Timofte, Dai and Van Gool, "Fast Optical Flow using Dense Inverse Search", ECCV 2016): from coarse to
-//! fine, overlapping patches of the first frame are looked for in the second by gradient descent ([`search`]), their displacements are
-//! averaged to a displacement for each pixel ([`dense`]), and an energy of constancy and smoothness is lowered from there ([`refine`]).
+//! fine, overlapping patches of the first frame are looked for in the second by gradient descent (`search`), their displacements are
+//! averaged to a displacement for each pixel (`dense`), and an energy of constancy and smoothness is lowered from there (`refine`).
 //! Beyond the paper, a patch also tries to stand still and the displacements of its neighbours, so that small things which the coarse levels
 //! do not show are found.
 //!
