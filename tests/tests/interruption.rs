@@ -102,7 +102,7 @@ fn columns(bytes: &[u8]) -> String {
     let text = std::str::from_utf8(bytes).unwrap();
     let header: Vec<&str> = text.lines().next().unwrap().split(',').collect();
     let costs = header.iter().filter(|name| COSTS.contains(name)).count();
-    assert_eq!(costs, 3, "{header:?}");
+    assert_eq!(costs, 4, "{header:?}");
     text.lines().map(|line| line.rsplitn(costs + 1, ',').last().unwrap().to_owned() + "\n").collect()
 }
 
