@@ -30,6 +30,7 @@ const RULES: &[Rule] = &[
             "serde_bytes",
             "sha2",
             "strsim",
+            "tempfile",
             "thiserror",
             "toml",
         ]),
