@@ -283,13 +283,10 @@ fn units(infos: &[&SampleInfo]) -> Result<Stratum> {
     })
 }
 
-/// Size, map at this size, and mask of a frame.
+/// What metrics of pixels see of a judged frame: size, map at this size, and mask.
 pub(crate) type Judged = ([usize; 2], Vec<f32>, Option<Vec<u8>>);
 
-/// What a metric of pixels sees of a judged frame.
-type Frame = ([usize; 2], Vec<f32>, Option<Vec<u8>>);
-
-fn judged(maps: &ScoreMaps, samples: &Samples<'_>, i: usize) -> Result<Frame> {
+fn judged(maps: &ScoreMaps, samples: &Samples<'_>, i: usize) -> Result<Judged> {
     let Truth { size, mask } = samples.truth(i)?;
     Ok((size, resize_map(&maps.read(i)?, maps.extents(i), size), mask))
 }

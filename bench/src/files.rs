@@ -6,21 +6,36 @@ use std::path::{Path, PathBuf};
 
 use mimus_core::{Error, ErrorKind, Result};
 use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
 
 /// What the names of unfinished files begin with.
 pub(crate) const UNFINISHED: &str = ".unfinished-";
 
 /// Writes to a temporary name in the same folder, flushes, and renames.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let failed = |error: std::io::Error| {
-        Error::io("cannot be written", path, &error).hint("free space or permissions in this folder, then run again")
-    };
+    let mut file = unfinished(path)?;
+    file.write_all(bytes).map_err(|error| unwritten(path, &error))?;
+    finish(file, path)
+}
+
+/// A file beside `path` that becomes it with [`finish`]; it goes away where that is not reached. For what is written piece by piece.
+pub(crate) fn unfinished(path: &Path) -> Result<NamedTempFile> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).map_err(failed)?;
-    let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder).map_err(failed)?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
+    std::fs::create_dir_all(folder).map_err(|error| unwritten(path, &error))?;
+    let file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder);
+    file.map_err(|error| unwritten(path, &error))
+}
+
+/// Puts a file that is written to its end at its place.
+pub(crate) fn finish(file: NamedTempFile, path: &Path) -> Result<()> {
+    file.as_file().sync_all().map_err(|error| unwritten(path, &error))?;
+    file.persist(path).map_err(|error| unwritten(path, &error.error))?;
     Ok(())
+}
+
+/// The error of a file that cannot be written.
+pub(crate) fn unwritten(path: &Path, error: &std::io::Error) -> Error {
+    Error::io("cannot be written", path, error).hint("free space or permissions in this folder, then run again")
 }
 
 /// Writes a picture as PNG.

@@ -12,12 +12,12 @@ use mimus_motion::flow::{self, UNIT};
 use mimus_motion::{FlowFolder, Gray};
 use rayon::prelude::*;
 
-use crate::cache;
 use crate::images::{shrink, stretch};
 use crate::input::Origin;
 use crate::network::{FlowNetwork, Open};
 use crate::regions::{Region, of_split};
 use crate::samples::Video;
+use crate::{cache, files};
 
 /// Which flow belongs to a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +79,10 @@ impl Flows {
     ) -> Result<Self> {
         let index = data.index();
         let infos = index.groups[group].samples(split);
+        let key = match &finder {
+            Finder::Files(_) => None,
+            Finder::Computed(method) => Some(method.key()?),
+        };
         let mut stored = Vec::new();
         for (name, frames) in videos {
             let source = match &mut finder {
@@ -92,7 +96,7 @@ impl Flows {
                     Source::Files { folder: Arc::clone(folder), video: (*name).to_owned(), first, size }
                 }
                 Finder::Computed(method) => {
-                    let content = (METHOD, method.key()?, &index.fingerprint, &index.groups[group].name, split, name);
+                    let content = (METHOD, &key, &index.fingerprint, &index.groups[group].name, split, name);
                     let path = cache::place("flow", &content)?;
                     if !path.exists() {
                         say(&format!(
@@ -252,7 +256,7 @@ fn write(
     };
     let mut before = read(frames.start)?;
     let [height, width] = [before.height, before.width];
-    let mut file = BufWriter::new(cache::unfinished(path)?);
+    let mut file = BufWriter::new(files::unfinished(path)?);
     let header: Vec<u8> = [height, width].iter().flat_map(|extent| (*extent as u64).to_le_bytes()).collect();
     file.write_all(&header).map_err(failed)?;
     for start in frames.clone().step_by(CHUNK) {
@@ -276,7 +280,7 @@ fn write(
             before = last;
         }
     }
-    cache::finish(file.into_inner().map_err(|error| failed(error.into_error()))?, path)
+    files::finish(file.into_inner().map_err(|error| failed(error.into_error()))?, path)
 }
 
 fn open(path: PathBuf, frames: usize) -> Result<Source> {

@@ -93,7 +93,7 @@ impl<'a> Finder<'a> {
                     let key = detector.as_ref().map(|detector| detector.key());
                     let content = (METHOD, &*how, key, &index.fingerprint, &index.groups[group].name, split, video.0);
                     let path = cache::place("regions", &content)?;
-                    match stored(&path)? {
+                    match stored(&path, video.1.len())? {
                         Some(found) => found,
                         None => {
                             say(&format!("{split} video {}: finding regions in its {} frames", video.0, video.1.len()));
@@ -107,23 +107,24 @@ impl<'a> Finder<'a> {
                     }
                 }
             };
-            if found.len() != video.1.len() {
-                let message = format!("has regions of {} frames, the video {} frames", found.len(), video.1.len());
-                return Err(Error::data(message).with("video", video.0).hint("remove the cached file"));
-            }
             all.extend(found);
         }
         Ok(all)
     }
 }
 
-fn stored(path: &Path) -> Result<Option<Vec<Vec<Region>>>> {
+/// What the cache holds of a video of so many frames.
+fn stored(path: &Path, frames: usize) -> Result<Option<Vec<Vec<Region>>>> {
     let Some(bytes) = files::read(path)? else { return Ok(None) };
-    let damaged = |error: serde_json::Error| {
-        let error = Error::new(ErrorKind::Io, error.to_string()).with("file", path.display());
+    let damaged = |what: String| {
+        let error = Error::new(ErrorKind::Io, what).with("file", path.display());
         error.hint("remove the file to find the regions anew")
     };
-    serde_json::from_slice(&bytes).map(Some).map_err(damaged)
+    let found: Vec<Vec<Region>> = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+    if found.len() != frames {
+        return Err(damaged(format!("has regions of {} frames, the video has {frames}", found.len())));
+    }
+    Ok(Some(found))
 }
 
 /// The user's files of a split: videos of both may have the same name.
@@ -246,5 +247,17 @@ mod tests {
         assert_eq!(region(10.0, 10.0), columns(9, 10));
         assert_eq!(region(0.0, 0.0), columns(0, 1));
         assert_eq!(region(2.25, 4.5), columns(3, 5));
+    }
+
+    #[test]
+    fn a_cached_file_of_another_video_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cached");
+        assert_eq!(stored(&path, 2).unwrap(), None);
+        std::fs::write(&path, "[[]]").unwrap();
+        assert_eq!(stored(&path, 1).unwrap(), Some(vec![Vec::new()]));
+        let error = stored(&path, 2).unwrap_err();
+        assert_eq!(error.message(), "has regions of 1 frames, the video has 2");
+        assert_eq!(error.context_value("file"), path.to_str());
     }
 }

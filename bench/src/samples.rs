@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use mimus_core::plugin::{Clip, Edge, Group, Preprocessing, Sample, SampleInfo, Split};
+use mimus_core::plugin::{Clip, Edge, Fill, Group, Preprocessing, Sample, SampleInfo, Split};
 use mimus_core::{Context, Error, HostTensor, Result};
 use rayon::prelude::*;
 
@@ -45,12 +45,6 @@ pub(crate) struct Footage<'a, T> {
     pub(crate) reel: Arc<Reel<'a, T>>,
     pub(crate) group: &'a Group,
     pub(crate) split: Split,
-}
-
-impl<T> Clone for Footage<'_, T> {
-    fn clone(&self) -> Self {
-        Self { reel: Arc::clone(&self.reel), ..*self }
-    }
 }
 
 impl<T: crate::reel::Held> Footage<'_, T> {
@@ -172,6 +166,19 @@ impl<'a> Samples<'a> {
         Ok(Truth { size: picture.size, mask: picture.mask.clone() })
     }
 
+    /// An input that is made of frames alone; `None` if it is of another kind.
+    ///
+    /// # Errors
+    /// As those of [`Samples::batch`], and if there is no flow.
+    pub(crate) fn input(&self, fill: Fill, taken: &[usize], shape: &[usize]) -> Result<Option<HostTensor>> {
+        Ok(Some(match fill {
+            Fill::Image => self.batch(taken, shape)?,
+            Fill::Flow => self.flow(taken, shape, Pairing::Before)?,
+            Fill::FlowAhead => self.flow(taken, shape, Pairing::After)?,
+            Fill::Texture | Fill::Noise | Fill::Prepared => return Ok(None),
+        }))
+    }
+
     /// The samples at the positions `taken` as one input: `[N, C, H, W]`, `[N, C, T, H, W]`, or `[N, T * C, H, W]` frame by frame.
     ///
     /// # Errors
@@ -232,7 +239,7 @@ impl<'a> Samples<'a> {
     ///
     /// # Errors
     /// If there is no flow, or the shape is not that of the samples.
-    pub(crate) fn flow(&self, taken: &[usize], shape: &[usize], pairing: Pairing) -> Result<HostTensor> {
+    fn flow(&self, taken: &[usize], shape: &[usize], pairing: Pairing) -> Result<HostTensor> {
         let flows = self.flows.as_ref().ok_or_else(|| {
             Error::data("there is no optical flow: the samples are no frames of a video")
                 .hint("choose a data set of videos, or a model without flow")

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use mimus_core::{Error, ErrorKind, Result};
 use tempfile::NamedTempFile;
 
-use crate::files::UNFINISHED;
+use crate::files::{finish, unfinished, unwritten};
 
 /// The maps of one cell, in the order of the judged frames.
 #[derive(Debug)]
@@ -95,11 +95,7 @@ impl Writing {
     /// # Errors
     /// If the folder cannot be written.
     pub(crate) fn new(path: &Path) -> Result<Self> {
-        let failed = |error: std::io::Error| unwritten(path, &error);
-        let folder = path.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder).map_err(failed)?;
-        let file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder).map_err(failed)?;
-        Ok(Self { path: path.to_owned(), file: BufWriter::new(file), extents: Vec::new() })
+        Ok(Self { path: path.to_owned(), file: BufWriter::new(unfinished(path)?), extents: Vec::new() })
     }
 
     /// Adds a map of `extents`.
@@ -121,16 +117,10 @@ impl Writing {
         if self.extents.is_empty() {
             return Ok(None);
         }
-        let failed = |error: std::io::Error| unwritten(&self.path, &error);
-        let file = self.file.into_inner().map_err(|error| failed(error.into_error()))?;
-        file.as_file().sync_all().map_err(failed)?;
-        file.persist(&self.path).map_err(|error| failed(error.error))?;
+        let file = self.file.into_inner().map_err(|error| unwritten(&self.path, error.error()))?;
+        finish(file, &self.path)?;
         ScoreMaps::open(&self.path, self.extents).map(Some)
     }
-}
-
-fn unwritten(path: &Path, error: &std::io::Error) -> Error {
-    Error::io("cannot be written", path, error).hint("free space or permissions in this folder, then run again")
 }
 
 #[cfg(test)]

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use mimus_core::boost::{CALIBRATION, STUDENT};
-use mimus_core::plugin::{Batch, EMPTY_SCORE, Fill, InputSpec, ModelSpec, ProgramId, STATISTICS, Session};
+use mimus_core::plugin::{Batch, EMPTY_SCORE, InputSpec, ModelSpec, ProgramId, STATISTICS, Session};
 use mimus_core::{Error, ErrorKind, Graph, HostTensor, Result, ValueId, passes};
 
 use crate::fault;
-use crate::flows::Pairing;
 use crate::regions::Region;
 use crate::samples::Samples;
 use crate::store::Tensors;
@@ -285,13 +284,9 @@ pub(crate) fn program(eval: &Graph, parts: &[String]) -> Result<Graph> {
 pub(crate) fn inputs(program: &Graph, known: &[InputSpec], samples: &Samples<'_>, taken: &[usize]) -> Result<Batch> {
     let input = |(name, value): (&str, ValueId)| {
         let ty = program.ty(value);
-        let value = match known.iter().find(|input| input.name == name).map(|input| input.fill) {
-            Some(Fill::Image) => samples.batch(taken, &ty.shape)?,
-            Some(Fill::Flow) => samples.flow(taken, &ty.shape, Pairing::Before)?,
-            Some(Fill::FlowAhead) => samples.flow(taken, &ty.shape, Pairing::After)?,
-            _ => HostTensor::full(ty, 0.0),
-        };
-        Ok((name.to_owned(), value))
+        let fill = known.iter().find(|input| input.name == name).map(|input| input.fill);
+        let value = fill.map(|fill| samples.input(fill, taken, &ty.shape)).transpose()?.flatten();
+        Ok((name.to_owned(), value.unwrap_or_else(|| HostTensor::full(ty, 0.0))))
     };
     program.inputs().map(input).collect()
 }

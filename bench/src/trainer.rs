@@ -12,7 +12,6 @@ use mimus_core::{Context, Error, ErrorKind, Graph, HostTensor, Result, passes};
 
 use crate::config::Train;
 use crate::fault;
-use crate::flows::Pairing;
 use crate::samples::Samples;
 use crate::store::Checkpoint;
 
@@ -113,16 +112,15 @@ impl Training<'_> {
         let mut inputs = Batch::new();
         for input in &self.spec.inputs {
             let Some(shape) = known.get(input.name.as_str()) else { continue };
-            let value = match input.fill {
-                Fill::Image => self.samples.batch(taken, shape)?,
-                Fill::Noise => {
+            let value = match self.samples.input(input.fill, taken, shape)? {
+                Some(value) => value,
+                None if input.fill == Fill::Noise => {
                     let mut stream = Stream::new(self.seed, &format!("noise/{}/{step}", input.name));
                     let n = shape.iter().product();
                     HostTensor::f32(*shape, (0..n).map(|_| stream.normal() as f32).collect())?
                 }
-                Fill::Flow => self.samples.flow(taken, shape, Pairing::Before)?,
-                Fill::FlowAhead => self.samples.flow(taken, shape, Pairing::After)?,
-                Fill::Prepared | Fill::Texture => continue,
+                // These are made further down.
+                None => continue,
             };
             inputs.insert(input.name.clone(), value);
         }
