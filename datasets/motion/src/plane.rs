@@ -12,11 +12,16 @@ pub(crate) struct Plane {
     pub(crate) values: Vec<f32>,
 }
 
+/// How many rows of `width` numbers a thread takes at least: for fewer it is not worth waking.
+pub(crate) fn rows(width: usize) -> usize {
+    8192_usize.div_ceil(width)
+}
+
 impl Plane {
     /// Fills rows on all threads: `fill(y, row)`. What a row holds depends on nothing but `y`, so the number of threads changes no bit.
     pub(crate) fn by_rows(height: usize, width: usize, fill: impl Fn(usize, &mut [f32]) + Sync) -> Self {
         let mut values = vec![0.0; height * width];
-        values.par_chunks_mut(width).enumerate().for_each(|(y, row)| fill(y, row));
+        values.par_chunks_mut(width).enumerate().with_min_len(rows(width)).for_each(|(y, row)| fill(y, row));
         Self { height, width, values }
     }
 
@@ -31,6 +36,7 @@ impl Plane {
     }
 
     /// The value at a position between pixels (the middle of the first is 0, 0), linear in both directions; the border goes on outside.
+    #[inline]
     pub(crate) fn between(&self, x: f32, y: f32) -> f32 {
         let (x, y) = (x.clamp(0.0, (self.width - 1) as f32), y.clamp(0.0, (self.height - 1) as f32));
         let (left, top) = (x as usize, y as usize);

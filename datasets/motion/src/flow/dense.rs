@@ -4,12 +4,13 @@ use rayon::prelude::*;
 
 use super::pyramid::Pair;
 use super::search::{PATCH, Patches};
-use crate::plane::Plane;
+use crate::plane::{Plane, rows};
 
 /// The mean of the patches over each pixel, weighted by one over the difference that the pixel itself has with each.
 pub(super) fn dense(pair: &Pair, patches: &Patches) -> [Plane; 2] {
     let (height, width) = (pair.first.height, pair.first.width);
-    let rows: Vec<[Vec<f32>; 2]> = (0..height).into_par_iter().map(|y| row(pair, patches, y)).collect();
+    let rows: Vec<[Vec<f32>; 2]> =
+        (0..height).into_par_iter().with_min_len(rows(width)).map(|y| row(pair, patches, y)).collect();
     [0, 1].map(|axis| Plane { height, width, values: rows.iter().flat_map(|row| row[axis].iter().copied()).collect() })
 }
 
