@@ -6,7 +6,7 @@ use mimus_core::Result;
 use mimus_core::metrics::Metric;
 use serde::Serialize;
 
-use crate::evaluation::Evaluation;
+use crate::evaluation::{COLUMNS, Evaluation};
 use crate::plan::Plan;
 use crate::stages::Stages;
 use crate::statistics::{Design, Difference, Differences, interval, mean_std, resample};
@@ -24,6 +24,8 @@ pub(crate) struct Row {
     #[serde(flatten)]
     pub(crate) backends: Stages,
     pub(crate) metric: &'static str,
+    /// Whether a difference below 0 is a gain.
+    pub(crate) lower_is_better: bool,
     /// Whether the protocol's parts made the scores of frames; else each is the detector's `score` alone.
     pub(crate) has_parts: bool,
     /// Over seeds; `None` where the metric is undefined.
@@ -132,6 +134,7 @@ fn entry(plan: &Plan, cells: &[Cell], place: [usize; 3]) -> Result<Option<Entry>
             variant: plan.variants[variant].name.clone(),
             backends: plan.stages(model, &plan.variants[variant].recipe),
             metric: name,
+            lower_is_better: COLUMNS.iter().any(|column| column.name == name && column.lower_is_better),
             has_parts: own.iter().all(|(_, judged)| judged.evaluation.has_parts()),
             mean: mean_value,
             std,

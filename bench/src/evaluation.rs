@@ -68,7 +68,19 @@ enum Ranked {
 /// A metric, and where it is found; `None` where the data are not of its kind.
 pub(crate) struct Column {
     pub(crate) name: &'static str,
+    /// Of errors, less is better.
+    pub(crate) lower_is_better: bool,
     of: fn(&Numbers) -> Option<Metric>,
+}
+
+impl Column {
+    const fn score(name: &'static str, of: fn(&Numbers) -> Option<Metric>) -> Self {
+        Self { name, lower_is_better: false, of }
+    }
+
+    const fn error(name: &'static str, of: fn(&Numbers) -> Option<Metric>) -> Self {
+        Self { name, lower_is_better: true, of }
+    }
 }
 
 impl Numbers {
@@ -103,18 +115,18 @@ impl Numbers {
 
 /// All metrics that are compared.
 pub(crate) const COLUMNS: [Column; 12] = [
-    Column { name: "image AUROC", of: |n| Some(n.image()?.auroc.clone()) },
-    Column { name: "image AP", of: |n| Some(n.image()?.ap.clone()) },
-    Column { name: "image F1max", of: |n| Some(n.image()?.f1max.clone()) },
-    Column { name: "frame AUROC, micro", of: |n| Some(n.frame()?.micro.auroc.clone()) },
-    Column { name: "frame AUROC, macro", of: |n| Some(n.frame()?.macro_auroc.clone()) },
-    Column { name: "frame EER", of: |n| Some(n.frame()?.eer.clone()) },
-    Column { name: "pixel AUROC", of: |n| n.pixel(|p| &p.ranking.auroc) },
-    Column { name: "pixel AP", of: |n| n.pixel(|p| &p.ranking.ap) },
-    Column { name: "pixel F1max", of: |n| n.pixel(|p| &p.ranking.f1max) },
-    Column { name: "AUPRO", of: |n| n.pixel(|p| &p.aupro) },
-    Column { name: "RBDC", of: |n| n.tracks(|t| &t.rbdc) },
-    Column { name: "TBDC", of: |n| n.tracks(|t| &t.tbdc) },
+    Column::score("image AUROC", |n| Some(n.image()?.auroc.clone())),
+    Column::score("image AP", |n| Some(n.image()?.ap.clone())),
+    Column::score("image F1max", |n| Some(n.image()?.f1max.clone())),
+    Column::score("frame AUROC, micro", |n| Some(n.frame()?.micro.auroc.clone())),
+    Column::score("frame AUROC, macro", |n| Some(n.frame()?.macro_auroc.clone())),
+    Column::error("frame EER", |n| Some(n.frame()?.eer.clone())),
+    Column::score("pixel AUROC", |n| n.pixel(|p| &p.ranking.auroc)),
+    Column::score("pixel AP", |n| n.pixel(|p| &p.ranking.ap)),
+    Column::score("pixel F1max", |n| n.pixel(|p| &p.ranking.f1max)),
+    Column::score("AUPRO", |n| n.pixel(|p| &p.aupro)),
+    Column::score("RBDC", |n| n.tracks(|t| &t.rbdc)),
+    Column::score("TBDC", |n| n.tracks(|t| &t.tbdc)),
 ];
 
 impl Evaluation {

@@ -196,7 +196,7 @@ fn crop<T: Copy>(plane: &[T], width: usize, region: &Region) -> Vec<T> {
 }
 
 /// Changes when what is stored changes its form.
-const METHOD: &str = "flow-2";
+const METHOD: &str = "flow-1";
 
 impl<'a> Finder<'a> {
     /// What the configuration asks for; `open` opens a session for a network.

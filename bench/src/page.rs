@@ -17,12 +17,12 @@ fn value(row: &Row) -> String {
     }
 }
 
-/// A difference, its interval, and whether zero lies outside of it.
-fn gain(difference: Option<Difference>) -> String {
+/// A difference of a row's metric, its interval, and whether zero lies outside of it.
+fn gain(row: &Row, difference: Option<Difference>) -> String {
     let Some(d) = difference else { return String::new() };
-    let verdict = match (d.low > 0.0, d.high < 0.0) {
-        (true, _) => ", better",
-        (_, true) => ", worse",
+    let verdict = match (d.low > 0.0, d.high < 0.0, row.lower_is_better) {
+        (true, _, false) | (_, true, true) => ", better",
+        (true, _, true) | (_, true, false) => ", worse",
         _ => "",
     };
     format!("{:+.3} [{:+.3}, {:+.3}]{verdict}", d.mean, d.low, d.high)
@@ -56,7 +56,7 @@ pub(crate) fn summary(plan: &Plan, rows: &[Row], failures: &[Failure]) -> String
                     of_variant
                         .iter()
                         .find(|row| row.metric == *name)
-                        .map(|row| [value(row), gain(row.difference)])
+                        .map(|row| [value(row), gain(row, row.difference)])
                         .into_iter()
                         .flatten(),
                 );
@@ -108,7 +108,7 @@ pub(crate) fn summary(plan: &Plan, rows: &[Row], failures: &[Failure]) -> String
 /// Which of one model's rows on one group the data do not show to be above the motion floor, if there is one.
 fn below_floor(rows: &[Row]) -> String {
     let judged = |row: &&Row| row.metric == "frame AUROC, micro" && row.over_floor.is_some();
-    let named = |row: &Row| format!("`{}` {}", row.variant, gain(row.over_floor));
+    let named = |row: &Row| format!("`{}` {}", row.variant, gain(row, row.over_floor));
     let (above, below): (Vec<&Row>, Vec<&Row>) =
         rows.iter().filter(judged).partition(|row| row.over_floor.is_some_and(|difference| difference.low > 0.0));
     let list = |rows: &[&Row]| rows.iter().map(|row| named(row)).collect::<Vec<_>>().join("; ");
@@ -168,7 +168,7 @@ pub(crate) fn long(plan: &Plan, rows: &[Row]) -> Table {
             row.variant.clone(),
             row.backends.to_string(),
             value(row),
-            gain(row.difference),
+            gain(row, row.difference),
             train,
             score,
             peak,
@@ -191,6 +191,7 @@ mod tests {
             variant: variant.to_owned(),
             backends: Stages::none(),
             metric: "frame AUROC, micro",
+            lower_is_better: false,
             has_parts: variant != "motion floor",
             mean: Some(0.5),
             std: None,
@@ -204,6 +205,18 @@ mod tests {
             input_ms: 0.0,
             peak_mib: None,
         }
+    }
+
+    #[test]
+    fn an_error_that_rises_is_worse() {
+        let mut row = row("sca", 0.1);
+        assert_eq!(gain(&row, row.over_floor), "+0.200 [+0.100, +0.300], better");
+        row.lower_is_better = true;
+        assert_eq!(gain(&row, row.over_floor), "+0.200 [+0.100, +0.300], worse");
+        row.over_floor = Some(Difference { mean: -0.2, low: -0.3, high: -0.1 });
+        assert_eq!(gain(&row, row.over_floor), "-0.200 [-0.300, -0.100], better");
+        row.over_floor = Some(Difference { mean: 0.1, low: -0.1, high: 0.3 });
+        assert_eq!(gain(&row, row.over_floor), "+0.100 [-0.100, +0.300]");
     }
 
     #[test]
