@@ -116,8 +116,7 @@ impl Training<'_> {
                 Some(value) => value,
                 None if input.fill == Fill::Noise => {
                     let mut stream = Stream::new(self.seed, &format!("noise/{}/{step}", input.name));
-                    let n = shape.iter().product();
-                    HostTensor::f32(*shape, (0..n).map(|_| stream.normal() as f32).collect())?
+                    HostTensor::f32(*shape, stream.normals(shape.iter().product()))?
                 }
                 // These are made further down.
                 None => continue,

@@ -1,5 +1,7 @@
 //! The counter-based generator from which every random number comes, so that backends, threads and resumed runs agree.
 
+use rayon::prelude::*;
+
 /// A stream of random numbers that is a pure function of a seed, a purpose and a counter.
 ///
 /// The stream is SplitMix64 over the FNV-1a hash of `seed/purpose`: the value at position `i` can be computed without
@@ -48,6 +50,16 @@ impl Stream {
         radius * (std::f64::consts::TAU * self.uniform()).cos()
     }
 
+    /// The next `n` of [`Self::normal`], on all threads.
+    pub fn normals(&mut self, n: usize) -> Vec<f32> {
+        let Self { base, position: first } = *self;
+        // Each takes two numbers.
+        let at = |i: usize| first.wrapping_add(2 * i as u64);
+        self.position = at(n);
+        let normal = |i| Self { base, position: at(i) }.normal() as f32;
+        (0..n).into_par_iter().with_min_len(4096).map(normal).collect()
+    }
+
     /// A uniformly random order of `0..n` (Fisher-Yates).
     pub fn permutation(&mut self, n: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..n).collect();
@@ -79,6 +91,16 @@ mod tests {
         assert_eq!(stream.base, 0x54FF_2804_4E16_C8CF);
         assert_eq!(stream.clone().next_u64(), 0xC64A_C62B_9366_65C1);
         assert_eq!(stream.uniform(), 0.774_578_452_110_290_5);
+    }
+
+    #[test]
+    fn many_normal_numbers_are_those_that_come_one_after_the_other() {
+        let mut stream = Stream::new(3, "noise");
+        stream.uniform();
+        let mut other = stream.clone();
+        let expected: Vec<f32> = (0..10_001).map(|_| other.normal() as f32).collect();
+        assert_eq!(stream.normals(10_001), expected);
+        assert_eq!(stream.next_u64(), other.next_u64());
     }
 
     #[test]

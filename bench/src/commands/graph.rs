@@ -7,16 +7,20 @@ use mimus_core::train::Turn;
 use mimus_core::{Error, Result};
 
 use super::Source;
-use crate::plan::{Recipe, position};
-use crate::plugins::Places;
+use crate::config::Config;
+use crate::plan::{Lineup, Recipe, position};
+use crate::plugins::{self, Places};
 use crate::{draw, print};
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "In place of RUN.TOML, the name of a model draws it with its defaults: mimus graph draem --boost sca"
+)]
 pub(crate) struct Graph {
     #[command(flatten)]
     source: Source,
     /// Draw the model boosted by this variant; without a name, by the first
-    #[arg(long, value_name = "VARIANT", num_args = 0..=1, default_missing_value = "")]
+    #[arg(long, visible_alias = "boost", value_name = "VARIANT", num_args = 0..=1, default_missing_value = "")]
     boosted: Option<String>,
     /// Which model; the first if none is given
     #[arg(long)]
@@ -53,8 +57,30 @@ enum Format {
 }
 
 impl Graph {
+    /// The run that the argument names; or, where it is no file but a model, a run of that model as it is, boosted by one attention module.
+    fn lineup(&self, places: &Places) -> Result<Lineup> {
+        let Some(name) = self.source.config.to_str().filter(|_| !self.source.config.exists()) else {
+            return self.source.lineup(places);
+        };
+        let registry = plugins::discover(places)?;
+        let model = name.strip_prefix("model-").unwrap_or(name);
+        if registry.model(model).is_err() {
+            let hint = "give a run's TOML file, or a model of `mimus plugin list`";
+            return self.source.lineup(places).map_err(|error| error.hint(hint));
+        }
+        let attention = self.boosted.as_deref().filter(|name| !name.is_empty()).unwrap_or("sca");
+        // No picture is read: any data set that needs no folder does.
+        let quoted = |text: &str| toml::Value::from(text).to_string();
+        let run = format!(
+            "run.name = \"graph\"\ndataset.plugin = \"synthetic\"\nmodel.plugin = {}\nboost.attention = [{}]\n",
+            quoted(model),
+            quoted(attention)
+        );
+        Lineup::new(Config::parse(&run, &self.source.sets)?, &registry)
+    }
+
     pub(crate) fn run(&self, places: &Places) -> Result<ExitCode> {
-        let lineup = self.source.lineup(places)?;
+        let lineup = self.lineup(places)?;
         let model = position("model", self.model.as_deref(), lineup.models.iter().map(|model| model.label.as_str()))?;
         let specs = lineup.specs(model, lineup.config.train.batch)?;
         let recipe = match self.boosted.as_deref() {
