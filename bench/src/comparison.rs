@@ -36,6 +36,8 @@ pub(crate) struct Row {
     pub(crate) by_seed: BTreeMap<u64, f64>,
     /// Seeds that finished.
     pub(crate) seeds: usize,
+    /// Images, or whole videos, that the intervals draw from.
+    pub(crate) units: usize,
     /// Why there is no value.
     pub(crate) undefined: Option<String>,
     /// To the baseline over the seeds that both finished.
@@ -140,6 +142,7 @@ fn entry(plan: &Plan, cells: &[Cell], place: [usize; 3]) -> Result<Option<Entry>
             std,
             by_seed,
             seeds: own.len(),
+            units: own.first().map_or(0, |(_, judged)| judged.evaluation.strata().iter().map(Vec::len).sum()),
             undefined,
             difference: compared(&pairs, &resampled),
             over_floor: compared(&floor_pairs, &over_floor),
@@ -217,6 +220,7 @@ fn over_groups(plan: &Plan, entries: &[&Entry]) -> Vec<Row> {
             std: mean_std(&values).and_then(|(_, std)| std),
             by_seed,
             seeds: of_column.iter().map(|row| row.seeds).min().unwrap_or(0),
+            units: of_column.iter().map(|row| row.units).sum(),
             undefined: (missing > 0).then(|| format!("undefined in {missing} of {} groups", entries.len())),
             difference: compared(|row| row.difference, |entry| entry.resampled.as_ref()),
             over_floor: compared(|row| row.over_floor, |entry| entry.over_floor.as_ref()),

@@ -6,7 +6,7 @@ use crate::comparison::Row;
 use crate::plan::Plan;
 use crate::progress::duration;
 use crate::report::Failure;
-use crate::statistics::Difference;
+use crate::statistics::{Difference, LEAST_UNITS};
 use crate::table::Table;
 
 fn value(row: &Row) -> String {
@@ -17,10 +17,11 @@ fn value(row: &Row) -> String {
     }
 }
 
-/// A difference of a row's metric, its interval, and whether zero lies outside of it.
+/// A difference of a row's metric, its interval, and whether zero lies outside of it, if there are enough data to say so.
 fn gain(row: &Row, difference: Option<Difference>) -> String {
     let Some(d) = difference else { return String::new() };
-    let verdict = match (d.low > 0.0, d.high < 0.0, row.lower_is_better) {
+    let decides = row.units >= LEAST_UNITS;
+    let verdict = match (decides && d.low > 0.0, decides && d.high < 0.0, row.lower_is_better) {
         (true, _, false) | (_, true, true) => ", better",
         (true, _, true) | (_, true, false) => ", worse",
         _ => "",
@@ -65,6 +66,7 @@ pub(crate) fn summary(plan: &Plan, rows: &[Row], failures: &[Failure]) -> String
             table.row(cells);
         }
         text += &format!("## {} on {}\n\n{}\n", first.model, first.group, table.markdown());
+        text += &few(block);
         text += &below_floor(block);
         text += &ranked_by(&plan.config.eval.protocol.resolve().map(|p| p.parts).unwrap_or_default(), block);
         let weights =
@@ -105,12 +107,25 @@ pub(crate) fn summary(plan: &Plan, rows: &[Row], failures: &[Failure]) -> String
     text
 }
 
+/// That one model's rows on one group stand on too few data for a verdict, if so.
+fn few(rows: &[Row]) -> String {
+    match rows.iter().find(|row| row.units < LEAST_UNITS && row.difference.is_some()) {
+        None => String::new(),
+        Some(row) => format!(
+            "Only {} images or videos are judged: intervals that draw from fewer than {LEAST_UNITS} are too narrow, so nothing is called better or worse here.\n\n",
+            row.units
+        ),
+    }
+}
+
 /// Which of one model's rows on one group the data do not show to be above the motion floor, if there is one.
 fn below_floor(rows: &[Row]) -> String {
     let judged = |row: &&Row| row.metric == "frame AUROC, micro" && row.over_floor.is_some();
     let named = |row: &Row| format!("`{}` {}", row.variant, gain(row, row.over_floor));
-    let (above, below): (Vec<&Row>, Vec<&Row>) =
-        rows.iter().filter(judged).partition(|row| row.over_floor.is_some_and(|difference| difference.low > 0.0));
+    let (above, below): (Vec<&Row>, Vec<&Row>) = rows
+        .iter()
+        .filter(judged)
+        .partition(|row| row.units >= LEAST_UNITS && row.over_floor.is_some_and(|difference| difference.low > 0.0));
     let list = |rows: &[&Row]| rows.iter().map(|row| named(row)).collect::<Vec<_>>().join("; ");
     match (above.is_empty(), below.is_empty()) {
         (true, true) => String::new(),
@@ -197,6 +212,7 @@ mod tests {
             std: None,
             by_seed: BTreeMap::new(),
             seeds: 1,
+            units: LEAST_UNITS,
             undefined: None,
             difference: None,
             over_floor: Some(Difference { mean: low + 0.1, low, high: low + 0.2 }),
@@ -217,6 +233,19 @@ mod tests {
         assert_eq!(gain(&row, row.over_floor), "-0.200 [-0.300, -0.100], better");
         row.over_floor = Some(Difference { mean: 0.1, low: -0.1, high: 0.3 });
         assert_eq!(gain(&row, row.over_floor), "+0.100 [-0.100, +0.300]");
+    }
+
+    #[test]
+    fn too_few_videos_decide_nothing() {
+        let of = |units: usize| {
+            let row = row("sca", 0.1);
+            Row { units, difference: row.over_floor, ..row }
+        };
+        assert_eq!(few(&[of(6)]), "");
+        assert!(below_floor(&[of(6)]).starts_with("All are above"));
+        assert!(few(&[of(5)]).starts_with("Only 5 images or videos"));
+        assert!(below_floor(&[of(5)]).starts_with("NOT shown"));
+        assert_eq!(gain(&of(5), of(5).difference), "+0.200 [+0.100, +0.300]");
     }
 
     #[test]

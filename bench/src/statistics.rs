@@ -16,6 +16,10 @@ pub(crate) struct Difference {
 /// What is drawn from together: images each on its own, or the images of whole videos.
 pub(crate) type Stratum = Vec<Vec<usize>>;
 
+/// Below so many images or videos nothing is called better or worse: even if all agreed, as they do in one of `2^(n - 1)` cases by chance, that
+/// would not be rare enough for 95 %, and an interval by resampling is too narrow.
+pub(crate) const LEAST_UNITS: usize = 6;
+
 /// What is drawn: seeds and, apart from each other, the strata's units.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Design<'a> {
