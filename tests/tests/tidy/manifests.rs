@@ -46,7 +46,7 @@ const RULES: &[Rule] = &[
     Rule {
         folder: "datasets/motion",
         members: &["mimus-core", "mimus-dataset-synthetic-video", "mimus-decode"],
-        outside: Some(&["rayon", "serde", "serde_json"]),
+        outside: Some(&["rayon", "serde", "serde_json", "wide"]),
     },
     Rule {
         folder: "datasets/",
