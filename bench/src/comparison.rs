@@ -6,7 +6,7 @@ use mimus_core::Result;
 use mimus_core::metrics::Metric;
 use serde::Serialize;
 
-use crate::evaluation::{COLUMNS, Evaluation};
+use crate::evaluation::{Column, Evaluation};
 use crate::plan::Plan;
 use crate::stages::Stages;
 use crate::statistics::{Design, Difference, Differences, interval, mean_std, resample};
@@ -115,7 +115,7 @@ fn entry(plan: &Plan, cells: &[Cell], place: [usize; 3]) -> Result<Option<Entry>
     let nth = |evaluation: &Evaluation, i: usize| {
         evaluation.metrics().nth(i).map_or_else(|| Metric::Undefined("not computed".to_owned()), |(_, metric)| metric)
     };
-    let row = |(i, name): (usize, &'static str)| {
+    let row = |(i, column): (usize, &'static Column)| {
         let metrics: Vec<_> = own.iter().map(|(seed, judged)| (*seed, nth(&judged.evaluation, i))).collect();
         let undefined = metrics.iter().find_map(|(_, metric)| metric.reason()).map(str::to_owned);
         let by_seed: BTreeMap<u64, f64> =
@@ -135,8 +135,8 @@ fn entry(plan: &Plan, cells: &[Cell], place: [usize; 3]) -> Result<Option<Entry>
             group: plan.data.index().groups[group].name.clone(),
             variant: plan.variants[variant].name.clone(),
             backends: plan.stages(model, &plan.variants[variant].recipe),
-            metric: name,
-            lower_is_better: COLUMNS.iter().any(|column| column.name == name && column.lower_is_better),
+            metric: column.name,
+            lower_is_better: column.lower_is_better,
             has_parts: own.iter().all(|(_, judged)| judged.evaluation.has_parts()),
             mean: mean_value,
             std,
@@ -152,9 +152,11 @@ fn entry(plan: &Plan, cells: &[Cell], place: [usize; 3]) -> Result<Option<Entry>
             peak_mib: peak,
         }
     };
-    let names: Vec<&'static str> =
-        own.first().map(|(_, judged)| judged.evaluation.metrics().map(|(name, _)| name).collect()).unwrap_or_default();
-    let rows = names.into_iter().enumerate().map(row).collect();
+    let columns: Vec<&'static Column> = own
+        .first()
+        .map(|(_, judged)| judged.evaluation.metrics().map(|(column, _)| column).collect())
+        .unwrap_or_default();
+    let rows = columns.into_iter().enumerate().map(row).collect();
     Ok(Some(Entry { rows, resampled, over_floor }))
 }
 

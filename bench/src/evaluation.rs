@@ -200,8 +200,8 @@ impl Evaluation {
     }
 
     /// The columns that there are for this kind of data, with the exact values.
-    pub(crate) fn metrics(&self) -> impl Iterator<Item = (&'static str, Metric)> {
-        COLUMNS.iter().filter_map(|column| Some((column.name, (column.of)(&self.numbers)?)))
+    pub(crate) fn metrics(&self) -> impl Iterator<Item = (&'static Column, Metric)> {
+        COLUMNS.iter().filter_map(|column| Some((column, (column.of)(&self.numbers)?)))
     }
 
     /// Whether the scores of frames are made of the protocol's parts.

@@ -17,16 +17,26 @@ fn value(row: &Row) -> String {
     }
 }
 
-/// A difference of a row's metric, its interval, and whether zero lies outside of it, if there are enough data to say so.
+/// Whether a difference of a row's metric is a gain (`true`) or a loss; `None` where the interval holds 0 or stands on too few data.
+fn verdict(row: &Row, difference: Difference) -> Option<bool> {
+    let rises = match (difference.low > 0.0, difference.high < 0.0) {
+        _ if row.units < LEAST_UNITS => return None,
+        (true, _) => true,
+        (_, true) => false,
+        _ => return None,
+    };
+    Some(rises != row.lower_is_better)
+}
+
+/// A difference of a row's metric, its interval, and the verdict.
 fn gain(row: &Row, difference: Option<Difference>) -> String {
     let Some(d) = difference else { return String::new() };
-    let decides = row.units >= LEAST_UNITS;
-    let verdict = match (decides && d.low > 0.0, decides && d.high < 0.0, row.lower_is_better) {
-        (true, _, false) | (_, true, true) => ", better",
-        (true, _, true) | (_, true, false) => ", worse",
-        _ => "",
+    let word = match verdict(row, d) {
+        Some(true) => ", better",
+        Some(false) => ", worse",
+        None => "",
     };
-    format!("{:+.3} [{:+.3}, {:+.3}]{verdict}", d.mean, d.low, d.high)
+    format!("{:+.3} [{:+.3}, {:+.3}]{word}", d.mean, d.low, d.high)
 }
 
 fn cost(row: &Row) -> [String; 3] {
@@ -109,7 +119,7 @@ pub(crate) fn summary(plan: &Plan, rows: &[Row], failures: &[Failure]) -> String
 
 /// That one model's rows on one group stand on too few data for a verdict, if so.
 fn few(rows: &[Row]) -> String {
-    match rows.iter().find(|row| row.units < LEAST_UNITS && row.difference.is_some()) {
+    match rows.iter().find(|row| row.units < LEAST_UNITS && row.difference.or(row.over_floor).is_some()) {
         None => String::new(),
         Some(row) => format!(
             "Only {} images or videos are judged: intervals that draw from fewer than {LEAST_UNITS} are too narrow, so nothing is called better or worse here.\n\n",
@@ -125,7 +135,7 @@ fn below_floor(rows: &[Row]) -> String {
     let (above, below): (Vec<&Row>, Vec<&Row>) = rows
         .iter()
         .filter(judged)
-        .partition(|row| row.units >= LEAST_UNITS && row.over_floor.is_some_and(|difference| difference.low > 0.0));
+        .partition(|row| row.over_floor.and_then(|difference| verdict(row, difference)) == Some(true));
     let list = |rows: &[&Row]| rows.iter().map(|row| named(row)).collect::<Vec<_>>().join("; ");
     match (above.is_empty(), below.is_empty()) {
         (true, true) => String::new(),

@@ -106,7 +106,7 @@ pub(crate) fn write(
             variant,
             backends: plan.stages(cell.model, &plan.variants[cell.variant].recipe),
             seed: cell.seed,
-            metrics: evaluation.metrics().collect(),
+            metrics: evaluation.metrics().map(|(column, metric)| (column.name, metric)).collect(),
             image_f1max_threshold,
             pixel_f1max_threshold,
             regions: evaluation.regions(),

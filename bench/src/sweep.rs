@@ -152,7 +152,7 @@ impl<'a> Sweep<'a> {
             Ok(Outcome::Trained) => format!("{label}: trained"),
             Ok(Outcome::Judged(judged)) => {
                 let first = judged.evaluation.metrics().next();
-                let first = first.map(|(name, metric)| format!("{name} {metric:.3}, ")).unwrap_or_default();
+                let first = first.map(|(column, metric)| format!("{} {metric:.3}, ", column.name)).unwrap_or_default();
                 format!("{label}: {first}trained in {}", duration(judged.cost.train_seconds))
             }
             Err(error) => format!("{label}: FAILED: {error}"),

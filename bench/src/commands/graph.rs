@@ -3,10 +3,12 @@
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use mimus_core::plugin::Kind;
 use mimus_core::train::Turn;
 use mimus_core::{Error, Result};
 
 use super::Source;
+use super::plugin::is_called;
 use crate::config::Config;
 use crate::plan::{Lineup, Recipe, position};
 use crate::plugins::{self, Places};
@@ -63,17 +65,17 @@ impl Graph {
             return self.source.lineup(places);
         };
         let registry = plugins::discover(places)?;
-        let model = name.strip_prefix("model-").unwrap_or(name);
-        if registry.model(model).is_err() {
+        let mut listed = registry.list().into_iter().map(|listed| listed.winner);
+        let Some(model) = listed.find(|entry| entry.info.kind == Kind::Model && is_called(entry, name)) else {
             let hint = "give a run's TOML file, or a model of `mimus plugin list`";
             return self.source.lineup(places).map_err(|error| error.hint(hint));
-        }
+        };
         let attention = self.boosted.as_deref().filter(|name| !name.is_empty()).unwrap_or("sca");
         // No picture is read: any data set that needs no folder does.
         let quoted = |text: &str| toml::Value::from(text).to_string();
         let run = format!(
             "run.name = \"graph\"\ndataset.plugin = \"synthetic\"\nmodel.plugin = {}\nboost.attention = [{}]\n",
-            quoted(model),
+            quoted(&model.info.name),
             quoted(attention)
         );
         Lineup::new(Config::parse(&run, &self.source.sets)?, &registry)

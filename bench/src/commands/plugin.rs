@@ -54,10 +54,14 @@ fn list(registry: &Registry) -> String {
     table.markdown() + &refused.collect::<String>()
 }
 
+/// By its name, `draem`, or its kind and name, `model-draem`.
+pub(super) fn is_called(entry: &Entry, name: &str) -> bool {
+    entry.info.name == name || format!("{}-{}", entry.info.kind, entry.info.name) == name
+}
+
 fn show(registry: &Registry, name: &str) -> Result<String> {
     let all = registry.list();
-    let meant = |entry: &&Entry| entry.info.name == name || format!("{}-{}", entry.info.kind, entry.info.name) == name;
-    let found: Vec<&Entry> = all.iter().map(|listed| listed.winner).filter(meant).collect();
+    let found: Vec<&Entry> = all.iter().map(|listed| listed.winner).filter(|entry| is_called(entry, name)).collect();
     if found.is_empty() {
         let error = Error::plugin(format!("there is no plugin `{name}`"));
         return Err(match did_you_mean(name, all.iter().map(|listed| listed.winner.info.name.as_str())) {

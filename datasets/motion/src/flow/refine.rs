@@ -78,23 +78,19 @@ fn robust(square: f32x8) -> f32x8 {
 /// right, which repeat the border.
 fn joined(pair: &Pair, flow: &[Plane; 2]) -> [Plane; 2] {
     let (height, width) = (pair.first.height, pair.first.width);
-    let join = |join: fn(f32, f32) -> f32| {
-        move |y: usize, row: &mut [f32], warped: &[f32]| {
-            let inner = row[1..=width].iter_mut().zip(pair.first.row(y).iter().zip(warped));
-            inner.for_each(|(value, (a, b))| *value = join(*a, *b));
-            (row[0], row[width + 1]) = (row[1], row[width]);
-        }
-    };
     let warped = Plane::by_rows(height, width, |y, row| {
         for (x, (value, (u, v))) in row.iter_mut().zip(flow[0].row(y).iter().zip(flow[1].row(y))).enumerate() {
             *value = pair.second.between(x as f32 + u, y as f32 + v);
         }
     });
-    let (mean, change) = (join(|a, b| 0.5 * (a + b)), join(|a, b| b - a));
-    [
-        Plane::by_rows(height, wide(width + 2), |y, row| mean(y, row, warped.row(y))),
-        Plane::by_rows(height, wide(width + 2), |y, row| change(y, row, warped.row(y))),
-    ]
+    let bordered = |join: fn(f32, f32) -> f32| {
+        Plane::by_rows(height, wide(width + 2), |y, row| {
+            let inner = row[1..=width].iter_mut().zip(pair.first.row(y).iter().zip(warped.row(y)));
+            inner.for_each(|(value, (a, b))| *value = join(*a, *b));
+            (row[0], row[width + 1]) = (row[1], row[width]);
+        })
+    };
+    [bordered(|a, b| 0.5 * (a + b)), bordered(|a, b| b - a)]
 }
 
 /// How stiffly a pixel holds its neighbours: less where the flow jumps.
@@ -128,8 +124,8 @@ fn equations(pair: &Pair, edges: &Edges, flow: &[Plane; 2]) -> Equations {
             let by = [0, 1].map(|axis| load(flow[axis].row(y), x));
             let [to_right, to_below] = [f32x8::from(STEPS) + x as f32 + by[0], by[1] + y as f32];
             let inside = |at: f32x8, last: f32| at.simd_ge(f32x8::ZERO) & at.simd_le(f32x8::splat(last));
-            let said =
-                said(&mean, &change, x, by).map(|value| value & inside(to_right, last) & inside(to_below, bottom));
+            let seen = inside(to_right, last) & inside(to_below, bottom);
+            let said = said(&mean, &change, x, by).map(|value| value & seen);
             let hold = (out.load(LEFT, x) + out.load(RIGHT, x)) + (out.load(ABOVE, x) + out.load(BELOW, x));
             let hold = hold + robust(by[0] * by[0] + by[1] * by[1]) * REST;
             out.store(EASE[0], x, f32x8::ONE / (said[0] + hold));
