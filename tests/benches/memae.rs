@@ -27,7 +27,7 @@ struct Step {
 
 impl Step {
     fn new(plugins: &Registry, attention: Option<&str>, threads: usize) -> Result<Self> {
-        let (spec, program) = memae(plugins, attention, BATCH, SIZE)?;
+        let (spec, program) = memae(plugins, defaults(plugins, Kind::Model, "memae")?, attention, [BATCH, SIZE])?;
         let request =
             BackendRequest { device: "cpu".to_owned(), threads, options: defaults(plugins, Kind::Backend, "candle")? };
         let mut session = plugins.backend("candle")?.open(&request)?;

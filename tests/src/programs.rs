@@ -1,4 +1,4 @@
-//! Programs that tests and measurements train: MemAE for images, alone or boosted, with default options; and how a program begins.
+//! Programs that tests and measurements train: MemAE for images, alone or boosted; and how a program begins.
 
 use std::collections::BTreeMap;
 
@@ -16,12 +16,17 @@ pub fn defaults(plugins: &Registry, kind: Kind, name: &str) -> Result<Options> {
     Options::resolve(&plugins.find(kind, name)?.info.options, BTreeMap::new())
 }
 
-/// MemAE and its training step, optimised as for a run: input `x` or as the model calls it, the learning rate, output `loss`.
+/// MemAE under `options` and its training step, optimised as for a run: input `x` or as the model calls it, the learning rate,
+/// output `loss`.
 ///
 /// # Errors
 /// If a plugin is not there or refuses.
-pub fn memae(plugins: &Registry, attention: Option<&str>, batch: usize, size: usize) -> Result<(ModelSpec, Graph)> {
-    let options = defaults(plugins, Kind::Model, "memae")?;
+pub fn memae(
+    plugins: &Registry,
+    options: Options,
+    attention: Option<&str>,
+    [batch, size]: [usize; 2],
+) -> Result<(ModelSpec, Graph)> {
     let request = ModelRequest { options, batch, height: size, width: size };
     let spec = plugins.model("memae")?.describe(&request)?;
     let program = training_step(programs(plugins, &spec, attention)?.main()?)?;

@@ -5,12 +5,14 @@ mod conv_norm;
 mod dead;
 mod fold;
 mod freeze;
+mod zero_sum;
 
 pub use common::merge_common;
 pub use conv_norm::fold_conv_norm;
 pub use dead::{keep_outputs, remove_dead};
 pub use fold::fold_constants;
 pub use freeze::freeze;
+pub use zero_sum::zero_sums;
 
 use crate::error::Result;
 use crate::graph::Graph;
@@ -20,7 +22,7 @@ use crate::graph::Graph;
 /// # Errors
 /// If the graph is not well formed.
 pub fn optimise(graph: &Graph) -> Result<Graph> {
-    let graph = fold_conv_norm(&remove_dead(graph)?)?;
+    let graph = zero_sums(&fold_conv_norm(&remove_dead(graph)?)?)?;
     remove_dead(&merge_common(&fold_constants(&graph)?)?)
 }
 

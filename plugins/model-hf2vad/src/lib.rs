@@ -167,6 +167,7 @@ fn autoencoder(options: &Options) -> Result<Autoencoder> {
             slots: options.usize("slots")?,
             threshold: options.float("shrink_threshold")?,
             cosine: false,
+            mask_gradient: false,
         },
         memories: options.usizes("memories")?,
         skips: options.usizes("skips")?,

@@ -35,6 +35,12 @@ fn info(name: &str, summary: &str, slots: i64, widths: &[i64], color: &str) -> C
             [0.0, 1.0],
             "hard shrinkage of the addressing weights; 0 for none",
         ))
+        .with_option(OptionSpec::choice(
+            "shrink_gradient",
+            "published",
+            &["published", "mask"],
+            "mask: without the peak at the threshold, which makes rounding decide a training",
+        ))
         .with_option(OptionSpec::float(
             "entropy_weight",
             0.0002,
@@ -54,6 +60,7 @@ fn addressing(options: &Options) -> Result<Addressing> {
         slots: options.usize("slots")?,
         threshold: options.float("shrink_threshold")?,
         cosine: options.text("addressing")? == "cosine",
+        mask_gradient: options.text("shrink_gradient")? == "mask",
     })
 }
 

@@ -89,7 +89,7 @@ fn sparse_entropy(b: &mut Builder, x: &[ValueId]) -> Result<ValueId> {
 fn shrunk_softmax(b: &mut Builder, x: &[ValueId]) -> Result<ValueId> {
     let scaled = b.affine(x[0], 3.0, 0.0)?;
     let softmax = b.softmax(scaled, 1)?;
-    memory::shrink(b, softmax, 0.02)
+    memory::shrink(b, softmax, 0.02, false)
 }
 
 /// Inputs of another range.
