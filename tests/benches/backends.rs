@@ -2,12 +2,12 @@
 //!
 //! `MIMUS_PYTORCH=PYTHON cargo bench -p mimus-tests --bench backends` where `PYTHON` is an interpreter that can import torch; without it
 //! the backends are measured alone. All take turns, so that whatever else the machine does meets each of them; the table gives
-//! medians, and their ratio to PyTorch's.
+//! medians, and their ratio to PyTorch's. With ` -- autoencoder` or ` -- train` behind the command only these take place.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mimus_core::abi::Registry;
 use mimus_core::boost;
@@ -25,6 +25,8 @@ const THREADS: usize = 2;
 /// Runs that do not count: the first allocates.
 const WARM_UP: usize = 2;
 const ROUNDS: usize = 11;
+/// Before every run: the threads of the one before go on looking for work for a while, and would take a core from the next.
+const REST: Duration = Duration::from_millis(300);
 
 /// Something that can run the task once and say how many milliseconds it took.
 trait Contestant {
@@ -148,6 +150,7 @@ fn race(plugins: &Registry, engines: &[Engine], model: &str, task: &str) -> Resu
     let mut times = vec![Vec::new(); contestants.len()];
     for round in 0..WARM_UP + ROUNDS {
         for ((_, contestant), times) in contestants.iter_mut().zip(&mut times) {
+            std::thread::sleep(REST);
             let time = contestant.run()?;
             times.extend((round >= WARM_UP).then_some(time));
         }
@@ -159,7 +162,10 @@ fn report() -> Result<String> {
     let (engines, plugins) = (mimus_tests::backends()?, mimus_tests::plugins()?);
     let mut text = format!("{SIZE}x{SIZE}, batch {BATCH}, {THREADS} threads, median of {ROUNDS}\n\n");
     text += "| model | task | by | ms | ratio to PyTorch |\n| --- | --- | --- | --- | --- |\n";
-    for (model, task) in MODELS.iter().flat_map(|model| TASKS.iter().map(move |task| (model, task))) {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let is_wanted = |name: &&str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+    let races = MODELS.iter().flat_map(|model| TASKS.iter().map(move |task| (model, task)));
+    for (model, task) in races.filter(|(model, task)| is_wanted(model) || is_wanted(task)) {
         let medians = race(&plugins, &engines, model, task).context("model", model).context("task", task)?;
         let peer = medians.first().filter(|(name, _)| name.starts_with("PyTorch")).map(|(_, time)| *time);
         for (name, time) in &medians {
