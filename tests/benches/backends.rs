@@ -2,7 +2,7 @@
 //!
 //! `MIMUS_PYTORCH=PYTHON cargo bench -p mimus-tests --bench backends` where `PYTHON` is an interpreter that can import torch; without it
 //! the backends are measured alone. All take turns, so that whatever else the machine does meets each of them; the table gives
-//! medians, and their ratio to PyTorch's. With ` -- autoencoder` or ` -- train` behind the command only these take place.
+//! medians, and their ratio to PyTorch's. With ` -- autoencoder`, ` -- train` or both behind the command only these take place.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -163,9 +163,13 @@ fn report() -> Result<String> {
     let mut text = format!("{SIZE}x{SIZE}, batch {BATCH}, {THREADS} threads, median of {ROUNDS}\n\n");
     text += "| model | task | by | ms | ratio to PyTorch |\n| --- | --- | --- | --- | --- |\n";
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let is_wanted = |name: &&str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
-    let races = MODELS.iter().flat_map(|model| TASKS.iter().map(move |task| (model, task)));
-    for (model, task) in races.filter(|(model, task)| is_wanted(model) || is_wanted(task)) {
+    let races = MODELS.iter().flat_map(|model| TASKS.iter().map(move |task| [*model, *task]));
+    let races: Vec<[&str; 2]> = races.filter(|race| wanted.iter().all(|name| race.contains(&name.as_str()))).collect();
+    if races.is_empty() {
+        let hint = format!("name one of {MODELS:?}, one of {TASKS:?}, or one of each");
+        return Err(Error::config(format!("there is no race {wanted:?}")).hint(hint));
+    }
+    for [model, task] in races {
         let medians = race(&plugins, &engines, model, task).context("model", model).context("task", task)?;
         let peer = medians.first().filter(|(name, _)| name.starts_with("PyTorch")).map(|(_, time)| *time);
         for (name, time) in &medians {
