@@ -4,7 +4,7 @@ use mimus_core::plugin::DeviceInfo;
 use mimus_core::tensor::HostData;
 use mimus_core::{Dtype, Error, HostTensor, Result, ValueType};
 use ort::environment::Environment;
-use ort::ep::{CPU, CUDA, ExecutionProvider};
+use ort::ep::{CPU, CUDA};
 use ort::logging::LogLevel;
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::Session;
@@ -13,6 +13,7 @@ use ort::value::{DynTensor, DynValue, Shape, TensorElementType};
 
 use crate::error::engine;
 use crate::file;
+use crate::library::{Engine, INSTALL_CUDA};
 
 const CPU_NAME: &str = "cpu";
 const MOST_GPUS: i32 = 16;
@@ -36,17 +37,15 @@ pub(crate) struct Device {
 }
 
 /// The devices that are there.
-pub(crate) fn devices(environment: &Environment) -> Vec<DeviceInfo> {
+///
+/// # Errors
+/// If the library is for NVIDIA GPUs and what it needs for them cannot be opened.
+pub(crate) fn devices(engine: &Engine) -> Result<Vec<DeviceInfo>> {
     let cpu = DeviceInfo { name: CPU_NAME.to_owned(), description: "the CPU, by ONNX Runtime".to_owned() };
     let gpu = |i| DeviceInfo { name: format!("cuda:{i}"), description: format!("CUDA device {i}, by ONNX Runtime") };
-    let there = |i: &i32| Device::new(environment, Place::Cuda(*i), 1).is_ok();
-    let count = if has_cuda() { MOST_GPUS } else { 0 };
-    std::iter::once(cpu).chain((0..count).take_while(there).map(gpu)).collect()
-}
-
-/// Whether the loaded library was built with the execution provider.
-fn has_cuda() -> bool {
-    CUDA::is_available().unwrap_or(false)
+    let there = |i: &i32| Device::new(&engine.environment, Place::Cuda(*i), 1).is_ok();
+    let count = if engine.has_cuda()? { MOST_GPUS } else { 0 };
+    Ok(std::iter::once(cpu).chain((0..count).take_while(there).map(gpu)).collect())
 }
 
 impl Device {
@@ -54,27 +53,27 @@ impl Device {
     ///
     /// # Errors
     /// If it is not there, or `threads` is 0.
-    pub(crate) fn open(environment: &Environment, name: &str, threads: usize) -> Result<Self> {
+    pub(crate) fn open(engine: &Engine, name: &str, threads: usize) -> Result<Self> {
         if threads == 0 {
             return Err(Error::config("threads is 0, expects 1 or more"));
         }
-        let missing = || {
-            let names: Vec<String> = devices(environment).into_iter().map(|device| device.name).collect();
-            Error::backend(format!("there is no device `{name}`; there are: {}", names.join(", ")))
-        };
-        match name {
-            "auto" | CPU_NAME => Self::new(environment, Place::Cpu, threads),
-            _ => {
-                let number = name.strip_prefix("cuda:").and_then(|number| number.parse().ok());
-                let number = number.filter(|number| (0..MOST_GPUS).contains(number)).ok_or_else(missing)?;
-                if !has_cuda() {
-                    return Err(missing().hint(
-                        "this library of ONNX Runtime is for the CPU alone: name one with CUDA in backend.onnx.library",
-                    ));
-                }
-                Self::new(environment, Place::Cuda(number), threads).map_err(|error| missing().hint(error.message()))
-            }
+        if ["auto", CPU_NAME].contains(&name) {
+            return Self::new(&engine.environment, Place::Cpu, threads);
         }
+        let missing = || match devices(engine) {
+            Ok(devices) => {
+                let names: Vec<String> = devices.into_iter().map(|device| device.name).collect();
+                Error::backend(format!("there is no device `{name}`; there are: {}", names.join(", ")))
+            }
+            Err(error) => error,
+        };
+        let number = name.strip_prefix("cuda:").and_then(|number| number.parse().ok());
+        let number = number.filter(|number| (0..MOST_GPUS).contains(number)).ok_or_else(missing)?;
+        if !engine.has_cuda()? {
+            return Err(missing().hint(format!("this library of ONNX Runtime is for the CPU alone: {INSTALL_CUDA}")));
+        }
+        Self::new(&engine.environment, Place::Cuda(number), threads)
+            .map_err(|error| missing().hint(format!("a GPU needs NVIDIA's driver; {}", error.message())))
     }
 
     fn new(environment: &Environment, place: Place, threads: usize) -> Result<Self> {

@@ -21,6 +21,7 @@ use mimus_core::plugin::{
 use mimus_core::{Error, Result};
 
 use device::Device;
+use library::Engine;
 use session::OnnxSession;
 
 /// The backend `onnx`.
@@ -34,12 +35,12 @@ impl Backend for Onnx {
     }
 
     fn devices(&self) -> Result<Vec<DeviceInfo>> {
-        Ok(device::devices(&library::environment("")?))
+        device::devices(&Engine::of("")?)
     }
 
     fn open(&self, request: &BackendRequest) -> Result<Box<dyn Session>> {
-        let environment = library::environment(library(&request.options))?;
-        Ok(Box::new(OnnxSession::new(Device::open(&environment, &request.device, request.threads)?)))
+        let engine = Engine::of(library(&request.options))?;
+        Ok(Box::new(OnnxSession::new(Device::open(&engine, &request.device, request.threads)?)))
     }
 
     fn export(&self, request: &ExportRequest) -> Result<Vec<u8>> {

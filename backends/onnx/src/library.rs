@@ -3,9 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use mimus_core::native::Found;
 use mimus_core::{Error, ErrorKind, Result, native};
 use ort::LoadDynamicError;
 use ort::environment::Environment;
+use ort::ep::{CUDA, ExecutionProvider};
+use ort::util::preload_dylib;
 
 /// Name of the library's folder.
 const NAME: &str = "onnxruntime";
@@ -13,27 +16,68 @@ const NAME: &str = "onnxruntime";
 /// What makes the library appear.
 const INSTALL: &str = "run `mimus backend install onnxruntime`";
 
-/// The loaded library's path, and the engine's state that all sessions share.
-static LOADED: Mutex<Option<(PathBuf, Environment)>> = Mutex::new(None);
+/// What makes one for NVIDIA GPUs appear.
+pub(crate) const INSTALL_CUDA: &str = "run `mimus backend install onnxruntime --cuda`";
 
-/// The engine, loaded from `library`, or from where it was installed if that is empty.
-///
-/// # Errors
-/// If there is no library, it is incomplete or too old, or another one is loaded already.
-pub(crate) fn environment(library: &str) -> Result<Environment> {
-    let path = if library.is_empty() { native::require(NAME)?.library() } else { given(Path::new(library))? };
-    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    match &*loaded {
-        Some((known, environment)) if *known == path => return Ok(environment.clone()),
-        Some((known, _)) => {
-            let error = Error::backend(format!("this process runs {} already", known.display()));
-            return Err(error.with("file", path.display()).hint("use one library of ONNX Runtime in a run"));
+/// The loaded library.
+static LOADED: Mutex<Option<Engine>> = Mutex::new(None);
+
+/// A loaded library, and the state that all its sessions share.
+#[derive(Clone)]
+pub(crate) struct Engine {
+    path: PathBuf,
+    pub(crate) environment: Environment,
+    /// What its half for NVIDIA GPUs needs, in the order in which it is opened.
+    gpu_libraries: Vec<PathBuf>,
+}
+
+impl Engine {
+    /// The engine, loaded from `library`, or from where it was installed if that is empty.
+    ///
+    /// # Errors
+    /// If there is no library, it is incomplete or too old, or another one is loaded already.
+    pub(crate) fn of(library: &str) -> Result<Self> {
+        let (path, gpu_libraries) = if library.is_empty() {
+            let found = native::require(NAME)?;
+            (found.library(), gpu_libraries(&found))
+        } else {
+            (given(Path::new(library))?, Vec::new())
+        };
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*loaded {
+            Some(engine) if engine.path == path => return Ok(engine.clone()),
+            Some(engine) => {
+                let error = Error::backend(format!("this process runs {} already", engine.path.display()));
+                return Err(error.with("file", path.display()).hint("use one library of ONNX Runtime in a run"));
+            }
+            None => {}
         }
-        None => {}
+        let engine = Self { environment: load(&path)?, path, gpu_libraries };
+        *loaded = Some(engine.clone());
+        Ok(engine)
     }
-    let environment = load(&path)?;
-    *loaded = Some((path, environment.clone()));
-    Ok(environment)
+
+    /// Whether the library was built for NVIDIA GPUs; what it needs for them is then open. The published one searches nowhere but in
+    /// the system's folders.
+    ///
+    /// # Errors
+    /// If a library that it needs cannot be opened.
+    pub(crate) fn has_cuda(&self) -> Result<bool> {
+        for path in &self.gpu_libraries {
+            preload_dylib(path).map_err(|error| {
+                Error::backend(format!("a library for NVIDIA GPUs cannot be opened: {error}"))
+                    .with("file", path.display())
+                    .hint(INSTALL_CUDA)
+            })?;
+        }
+        Ok(CUDA::is_available().unwrap_or(false))
+    }
+}
+
+/// NVIDIA's libraries of an installation.
+fn gpu_libraries(found: &Found) -> Vec<PathBuf> {
+    let files = if found.cuda { found.known.cuda } else { &[] };
+    files.iter().filter(|file| file.starts_with("cuda/")).map(|file| found.path(file)).collect()
 }
 
 /// The file that the option names, if it is a whole library: a truncated one would kill the process when it is loaded.

@@ -378,7 +378,7 @@ mod tests {
             eprintln!("skipped: {error}");
             return;
         }
-        let device = Device::open(&crate::library::environment("").unwrap(), "cpu", 2).unwrap();
+        let device = Device::open(&crate::library::Engine::of("").unwrap(), "cpu", 2).unwrap();
         let mut session = OnnxSession::new(device);
         let loaded = session.load_file(&places()).unwrap();
         let open = FileOutput { name: "y".to_owned(), dtype: Dtype::I64, shape: vec![Some(1), None] };

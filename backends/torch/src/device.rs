@@ -105,7 +105,7 @@ impl Settings {
 
 /// The file of libtorch's CUDA half, if it is installed.
 fn cuda_library() -> Result<Option<PathBuf>> {
-    Ok(native::find(LIBRARY)?.map(|found| found.path(CUDA_LIBRARY)).filter(|path| path.exists()))
+    Ok(native::find(LIBRARY)?.filter(|found| found.cuda).map(|found| found.path(CUDA_LIBRARY)))
 }
 
 /// The number of GPUs, after opening libtorch's CUDA half if it is installed.

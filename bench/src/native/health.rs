@@ -74,7 +74,7 @@ pub(crate) fn natives() -> Vec<(&'static str, String, Health)> {
         }
         if rows.len() == before {
             let error = Error::backend(format!("is not installed, expects {} {}", known.title, known.version));
-            let hint = format!("`{}` if you want what needs it", Place::Project.install_command(known.name));
+            let hint = format!("`{}` if you want what needs it", Place::Project.install_command(known.name, false));
             rows.push((known.name, "nowhere".to_owned(), Health::Absent(error.hint(hint))));
         }
     }

@@ -59,11 +59,16 @@ mod tests {
     fn every_native_library_has_a_recipe_of_its_version_that_makes_all_its_files() {
         for known in KNOWN {
             let (_, recipe) = recipe(known.name).unwrap();
-            let taken: Vec<&str> =
-                recipe.wheels.iter().flat_map(|wheel| wheel.taken(false)).map(|(_, to)| to).collect();
-            let missing: Vec<&str> =
-                known.files().filter(|file| !taken.contains(&format!("lib/{file}").as_str())).collect();
-            assert!(missing.is_empty(), "{}: no wheel gives {missing:?}", known.name);
+            for cuda in [false, true] {
+                let taken: Vec<&str> =
+                    recipe.wheels.iter().flat_map(|wheel| wheel.taken(cuda)).map(|(_, to)| to).collect();
+                // A folder that is taken whole is known by its name alone.
+                let gives =
+                    |file: &str| taken.iter().any(|to| *to == file || to.ends_with('/') && file.starts_with(to));
+                let missing: Vec<&str> = known.files(cuda).filter(|file| !gives(&format!("lib/{file}"))).collect();
+                assert!(missing.is_empty(), "{}: no wheel gives {missing:?}", known.name);
+            }
+            assert_eq!(recipe.has_cuda(), !known.cuda.is_empty(), "{}", known.name);
             assert!(recipe.wheels.iter().any(|wheel| wheel.version == known.version), "{}", known.name);
             let sound = |(from, to): (&str, &str)| from.ends_with('/') == to.ends_with('/') && !to.contains("..");
             assert!(recipe.wheels.iter().all(|wheel| wheel.taken(true).all(sound) && wheel.sha256.len() == 64));

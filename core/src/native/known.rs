@@ -15,13 +15,39 @@ pub struct Known {
     pub own: &'static [&'static str],
     /// Libraries of others that lie beside them, because its own need them.
     pub beside: &'static [&'static str],
+    /// What is there besides if it was installed for NVIDIA GPUs; each is opened after those before it.
+    pub cuda: &'static [&'static str],
 }
 
 /// All of them.
 pub const KNOWN: &[Known] = &[
     // A program: what decodes video files starts it.
-    Known { name: "ffmpeg", title: "FFmpeg of imageio-ffmpeg", version: "0.8.1", own: &["ffmpeg"], beside: &[] },
-    Known { name: "onnxruntime", title: "ONNX Runtime", version: "1.32.0", own: &["libonnxruntime.so"], beside: &[] },
+    Known {
+        name: "ffmpeg",
+        title: "FFmpeg of imageio-ffmpeg",
+        version: "0.8.1",
+        own: &["ffmpeg"],
+        beside: &[],
+        cuda: &[],
+    },
+    Known {
+        name: "onnxruntime",
+        title: "ONNX Runtime",
+        // The newest that is published with CUDA too: one version for both.
+        version: "1.31.1",
+        own: &["libonnxruntime.so"],
+        beside: &[],
+        cuda: &[
+            "cuda/libcudart.so.13",
+            "cuda/libcublasLt.so.13",
+            "cuda/libcublas.so.13",
+            "cuda/libcurand.so.10",
+            "cuda/libnvrtc.so.13",
+            "cuda/libcudnn.so.9",
+            "libonnxruntime_providers_shared.so",
+            "libonnxruntime_providers_cuda.so",
+        ],
+    },
     Known {
         name: "torch",
         title: "libtorch",
@@ -29,6 +55,7 @@ pub const KNOWN: &[Known] = &[
         own: &["libc10.so", "libtorch_cpu.so"],
         // The published library was built with CUDA: it does not load without these two, although the CPU alone needs nothing of them.
         beside: &["libgomp.so.1", "libcudart.so.13", "libcupti.so.13"],
+        cuda: &["cuda/libc10_cuda.so", "cuda/libtorch_cuda.so"],
     },
 ];
 
@@ -38,9 +65,10 @@ impl Known {
         self.own.last().copied().unwrap_or_default()
     }
 
-    /// All files that must be in `lib/`.
-    pub fn files(&self) -> impl Iterator<Item = &'static str> {
-        self.beside.iter().chain(self.own).copied()
+    /// All files that must be in `lib/` of an installation, with CUDA or without.
+    pub fn files(&self, cuda: bool) -> impl Iterator<Item = &'static str> {
+        let more = if cuda { self.cuda } else { &[] };
+        self.beside.iter().chain(self.own).chain(more).copied()
     }
 
     /// Says that it is not installed.

@@ -55,9 +55,10 @@ impl Place {
         }
     }
 
-    /// The command that installs `name` here.
-    pub fn install_command(self, name: &str) -> String {
-        format!("mimus backend install {name}{}", if self == Self::User { " --user" } else { "" })
+    /// The command that installs `name` here, with CUDA or without.
+    pub fn install_command(self, name: &str, cuda: bool) -> String {
+        let user = if self == Self::User { " --user" } else { "" };
+        format!("mimus backend install {name}{user}{}", if cuda { " --cuda" } else { "" })
     }
 
     /// What lies here under the name of `known`, whatever its version; `None` if nothing does.
@@ -67,7 +68,9 @@ impl Place {
     pub fn find(self, known: &'static Known) -> Result<Option<Found>> {
         let Some(folder) = self.folder().map(|place| place.join(known.name)) else { return Ok(None) };
         let failed = |error: Error| {
-            error.with("native library", folder.display()).hint(format!("run `{}`", self.install_command(known.name)))
+            error
+                .with("native library", folder.display())
+                .hint(format!("run `{}`", self.install_command(known.name, false)))
         };
         let absolute = match folder.canonicalize() {
             Ok(absolute) => absolute,
@@ -128,13 +131,13 @@ impl Found {
         let problem = |message: String| {
             Error::backend(message)
                 .with("native library", self.folder.display())
-                .hint(format!("run `{}`", self.place.install_command(self.known.name)))
+                .hint(format!("run `{}`", self.place.install_command(self.known.name, self.cuda)))
         };
         let Known { title, version, .. } = self.known;
         if self.version != *version {
             return Err(problem(format!("is {title} {}, expects {title} {version}", self.version)));
         }
-        for file in self.known.files() {
+        for file in self.known.files(self.cuda) {
             let path = self.path(file);
             let opened = std::fs::File::open(&path).map_err(|error| match error.kind() {
                 NotFound => problem(format!("is incomplete: lib/{file} is missing")),
@@ -155,7 +158,7 @@ impl Found {
     /// If a library is not there.
     pub fn state(&self) -> Result<String> {
         let mut state = format!("{} {}", self.folder.display(), self.version);
-        for file in self.known.files() {
+        for file in self.known.files(self.cuda) {
             let path = self.path(file);
             let failed = |error: std::io::Error| Error::io("cannot be examined", &path, &error);
             let metadata = path.metadata().map_err(failed)?;

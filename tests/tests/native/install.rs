@@ -14,7 +14,7 @@ struct Project {
 }
 
 const INSTALL: [&str; 3] = ["backend", "install", "onnxruntime"];
-const WHEEL: &str = "onnxruntime-1.32.0-cp311-cp311-manylinux_2_28_x86_64.whl";
+const WHEEL: &str = "onnxruntime-1.31.1-cp311-cp311-manylinux_2_28_x86_64.whl";
 
 /// Gives the wheel that lies beside the script.
 const GIVE: &str = "cp \"$(dirname \"$0\")\"/*.whl \"$dest\"";
@@ -58,7 +58,7 @@ impl Project {
     fn wheel(&self, library: &[u8]) {
         let mut archive = zip::ZipWriter::new(std::fs::File::create(self.path("bin").join(WHEEL)).unwrap());
         let files = [
-            ("onnxruntime/capi/libonnxruntime.so.1.32.0", library),
+            ("onnxruntime/capi/libonnxruntime.so.1.31.1", library),
             ("onnxruntime/capi/not-needed.py", b"".as_slice()),
             ("onnxruntime/LICENSE", b"may be used".as_slice()),
             ("onnxruntime/ThirdPartyNotices.txt", b"others".as_slice()),
@@ -99,10 +99,10 @@ fn an_install_keeps_what_is_needed_and_a_second_one_changes_nothing() {
     let project = Project::working();
     let said = project.run(&INSTALL);
     assert_eq!(said.code, Some(0), "{}", said.err);
-    assert!(said.out.starts_with("ONNX Runtime 1.32.0 is installed in "), "{}", said.out);
-    assert!(said.err.contains("downloads 28 MB with pip"), "{}", said.err);
+    assert!(said.out.starts_with("ONNX Runtime 1.31.1 is installed in "), "{}", said.out);
+    assert!(said.err.contains("downloads 24 MB with pip"), "{}", said.err);
     let asked = std::fs::read_to_string(project.path("bin/asked")).unwrap();
-    assert!(asked.starts_with("onnxruntime==1.32.0 --hash=sha256:") && asked.lines().count() == 1, "{asked}");
+    assert!(asked.starts_with("onnxruntime==1.31.1 --hash=sha256:") && asked.lines().count() == 1, "{asked}");
     let files = walk(&project.path(".mimus/native/onnxruntime"));
     let kept = ["LICENSE", "ThirdPartyNotices.txt", "libonnxruntime.so", "native.toml"];
     assert_eq!(files, kept);
@@ -110,7 +110,7 @@ fn an_install_keeps_what_is_needed_and_a_second_one_changes_nothing() {
     project.python("exit 1");
     let again = project.run(&INSTALL);
     assert_eq!(again.code, Some(0), "{}", again.err);
-    assert!(again.out.starts_with("ONNX Runtime 1.32.0 is installed already in "), "{}", again.out);
+    assert!(again.out.starts_with("ONNX Runtime 1.31.1 is installed already in "), "{}", again.out);
     assert_eq!(project.left(), [".lock", "onnxruntime"]);
 }
 
@@ -132,7 +132,7 @@ fn a_wrong_or_truncated_library_is_a_problem_that_installing_again_mends() {
     let project = Project::working();
     let doctor = project.run(&["doctor"]);
     assert_eq!(doctor.code, Some(0), "absent native libraries are no problem: {}", doctor.out);
-    assert!(doctor.out.contains("is not installed, expects ONNX Runtime 1.32.0"), "{}", doctor.out);
+    assert!(doctor.out.contains("is not installed, expects ONNX Runtime 1.31.1"), "{}", doctor.out);
     project.run(&INSTALL);
     let whole = std::fs::read(project.library()).unwrap();
     std::fs::write(project.library(), &whole[..whole.len() / 2]).unwrap();
@@ -175,11 +175,11 @@ fn a_failed_download_leaves_nothing_and_says_what_to_do() {
     fails(full, &format!("{pip}Could not install packages"), "hint: the disk is full: free space, or install into");
     let hash = "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.";
     fails(hash, &format!("{pip}THESE PACKAGES"), "hint: the index of pip gives another file");
-    let none = "ERROR: No matching distribution found for onnxruntime==1.32.0";
+    let none = "ERROR: No matching distribution found for onnxruntime==1.31.1";
     fails(none, &format!("{pip}No matching distribution"), "hint: pip's index must have it: check the network");
     fails("something else", &format!("{pip}something else"), "hint: mend what pip says above");
     project.python("exit 0");
-    project.fails("pip gave no file onnxruntime-1.32.0-*.whl, although it succeeded", "");
+    project.fails("pip gave no file onnxruntime-1.31.1-*.whl, although it succeeded", "");
 
     let error = Ended::of(mimus(project.folder.path()).unwrap().env("PATH", "").args(INSTALL)).unwrap().err;
     assert!(
@@ -235,7 +235,7 @@ fn what_cannot_be_installed_is_refused_before_anything_is_downloaded() {
     project.python("touch \"$(dirname \"$0\")/called\"");
     let said = project.run(&["backend", "install", "torsh"]);
     assert!(said.code == Some(2) && said.err.contains("hint: did you mean `torch`?"), "{}", said.err);
-    let said = project.run(&[&INSTALL[..], &["--cuda"]].concat());
+    let said = project.run(&["backend", "install", "ffmpeg", "--cuda"]);
     assert!(said.code == Some(2) && said.err.contains("for NVIDIA GPUs is known"), "{}", said.err);
     assert!(!project.path("bin/called").exists());
 }

@@ -113,6 +113,15 @@ fn a_native_folder_that_is_half_or_wrong_is_refused_with_what_is_wrong() {
     }
     project.is_found();
 
+    let for_gpus = format!("name = \"torch\"\nversion = \"{}\"\ncuda = true\n", torch().version);
+    std::fs::write(folder.join(MANIFEST), for_gpus).unwrap();
+    let [first, ..] = torch().cuda else { panic!("libtorch has a half for NVIDIA GPUs") };
+    project.is_refused(
+        &format!("is incomplete: lib/{first} is missing"),
+        "hint: run `mimus backend install torch --cuda`",
+    );
+    manifest(&folder, torch().version);
+
     use std::os::unix::fs::PermissionsExt;
     let open = std::fs::Permissions::from_mode(0o646);
     std::fs::set_permissions(folder.join("lib/libc10.so"), open).unwrap();
