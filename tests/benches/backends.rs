@@ -3,6 +3,9 @@
 //! `MIMUS_PYTORCH=PYTHON cargo bench -p mimus-tests --bench backends` where `PYTHON` is an interpreter that can import torch; without it
 //! the backends are measured alone. All take turns, so that whatever else the machine does meets each of them; the table gives
 //! medians, and their ratio to PyTorch's. With ` -- autoencoder`, ` -- train` or both behind the command only these take place.
+//!
+//! `MIMUS_DEVICE=cuda:0` measures on a GPU, all in f32, with the way of a batch to the device and of what comes out back; candle
+//! has GPUs with `--features cuda`.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -33,6 +36,16 @@ trait Contestant {
     fn run(&mut self) -> Result<f64>;
 }
 
+/// Where everything is measured.
+fn device() -> String {
+    std::env::var("MIMUS_DEVICE").unwrap_or_else(|_| "cpu".to_owned())
+}
+
+/// Whether a backend has the device that everything is measured on.
+fn reaches(backend: &dyn Backend, device: &str) -> Result<bool> {
+    Ok(backend.devices()?.iter().any(|known| known.name == device))
+}
+
 /// A session of a backend.
 struct Ours {
     session: Box<dyn Session>,
@@ -51,7 +64,7 @@ impl Ours {
             _ => passes::optimise(&passes::keep_outputs(&programs.eval, |name| name == "score_map")?)?,
         };
         let options = Options::resolve(&backend.info().options, BTreeMap::new())?;
-        let mut session = backend.open(&BackendRequest { device: "cpu".to_owned(), threads: THREADS, options })?;
+        let mut session = backend.open(&BackendRequest { device: device(), threads: THREADS, options })?;
         let id = begin(session.as_mut(), &program)?;
         let mut stream = Stream::keyed("bench");
         let mut inputs = Batch::new();
@@ -88,7 +101,8 @@ impl Peer {
         let numbers = [("--batch", BATCH), ("--size", SIZE), ("--threads", THREADS)];
         let numbers = numbers.into_iter().flat_map(|(name, value)| [name.to_owned(), value.to_string()]);
         let mut command = Command::new(python);
-        command.arg(&script).args([model, task]).args(numbers).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.arg(&script).args([model, task, "--device", &device()]).args(numbers);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(|error| Error::io("cannot be started", &script, &error))?;
         let (Some(ask), Some(out)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(Error::backend("the peer has no pipes"));
@@ -139,6 +153,7 @@ fn race(plugins: &Registry, engines: &[Engine], model: &str, task: &str) -> Resu
         match state {
             // Hours, for what these sizes are.
             State::Ready { .. } if name == "reference" => {}
+            State::Ready { backend, .. } if !reaches(*backend, &device())? => {}
             State::Ready { backend, .. } => {
                 let ours = Ours::new(plugins, *backend, model, task).context("backend", name)?;
                 contestants.push((name.clone(), Box::new(ours)));
@@ -160,7 +175,8 @@ fn race(plugins: &Registry, engines: &[Engine], model: &str, task: &str) -> Resu
 
 fn report() -> Result<String> {
     let (engines, plugins) = (mimus_tests::backends()?, mimus_tests::plugins()?);
-    let mut text = format!("{SIZE}x{SIZE}, batch {BATCH}, {THREADS} threads, median of {ROUNDS}\n\n");
+    let device = device();
+    let mut text = format!("{SIZE}x{SIZE}, batch {BATCH}, device {device}, {THREADS} threads, median of {ROUNDS}\n\n");
     text += "| model | task | by | ms | ratio to PyTorch |\n| --- | --- | --- | --- | --- |\n";
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let races = MODELS.iter().flat_map(|model| TASKS.iter().map(move |task| [*model, *task]));
@@ -178,8 +194,12 @@ fn report() -> Result<String> {
         }
     }
     for Engine { name, state } in &engines {
-        if let State::Missing(error) = state {
-            text += &format!("\n{name} is not measured: {error}\n");
+        match state {
+            State::Missing(error) => text += &format!("\n{name} is not measured: {error}\n"),
+            State::Ready { backend, .. } if !reaches(*backend, &device)? => {
+                text += &format!("\n{name} is not measured: it has no device `{device}`\n");
+            }
+            _ => {}
         }
     }
     Ok(text)

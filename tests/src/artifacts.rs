@@ -23,14 +23,20 @@ pub struct Artifacts {
 }
 
 impl Artifacts {
-    /// The default members of the workspace, built once in the life of this process; candle with its device `tensors` where the
-    /// feature of that name asks for it. While tests run, cargo's lock is free.
+    /// The default members of the workspace, built once in the life of this process; candle with its devices `tensors` and `cuda:N`
+    /// where the features `tensors` and `cuda` ask for them. While tests run, cargo's lock is free.
     ///
     /// # Errors
     /// If the build fails.
     pub fn of_workspace() -> Result<&'static Self> {
         static BUILT: OnceLock<Result<Artifacts>> = OnceLock::new();
-        let arguments: &[&str] = if cfg!(feature = "tensors") { &["--features", "mimus-candle/tensors"] } else { &[] };
+        let arguments: &[&str] = if cfg!(feature = "cuda") {
+            &["--features", "mimus-candle/cuda"]
+        } else if cfg!(feature = "tensors") {
+            &["--features", "mimus-candle/tensors"]
+        } else {
+            &[]
+        };
         BUILT.get_or_init(|| Self::build(repository(), arguments)).as_ref().map_err(Clone::clone)
     }
 
