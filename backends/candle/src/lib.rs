@@ -55,7 +55,7 @@ impl Backend for Candle {
             other => {
                 let names: Vec<String> = self.devices()?.into_iter().map(|device| device.name).collect();
                 let error = Error::backend(format!("there is no device `{other}`; there are: {}", names.join(", ")));
-                Err(error.hint("a GPU needs a build with the feature `cuda`"))
+                Err(error.hint("a GPU needs a build for it: `cargo build --release -p mimus --features cuda`"))
             }
         }
     }

@@ -136,7 +136,10 @@ fn find(name: &str) -> Result<Device> {
     let name = if name == "auto" { &known[0] } else { name };
     if !known.iter().any(|known| known == name) {
         let error = Error::backend(format!("there is no device `{name}`; there are: {}", known.join(", ")));
-        return Err(error.hint("a GPU needs libtorch's CUDA libraries: run `mimus backend install torch --cuda`"));
+        return Err(error.hint(match cuda_library()? {
+            Some(_) => "a GPU needs NVIDIA's driver; its libraries are installed",
+            None => "a GPU needs libtorch's CUDA libraries: run `mimus backend install torch --cuda`",
+        }));
     }
     let number = name.strip_prefix("cuda:").and_then(|number| number.parse().ok());
     Ok(number.map_or(Device::Cpu, Device::Cuda))
