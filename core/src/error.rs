@@ -166,6 +166,12 @@ pub fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
+/// The innermost reason of an error: where an outer one says no more than that something failed, as for a library that the system
+/// cannot open.
+pub fn innermost(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), innermost)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

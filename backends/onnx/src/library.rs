@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use mimus_core::error::innermost;
 use mimus_core::native::Found;
 use mimus_core::{Error, ErrorKind, Result, native};
 use ort::LoadDynamicError;
@@ -63,15 +64,18 @@ impl Engine {
     /// # Errors
     /// If a library that it needs cannot be opened.
     pub(crate) fn has_cuda(&self) -> Result<bool> {
-        for path in &self.gpu_libraries {
-            preload_dylib(path).map_err(|error| {
-                Error::backend(format!("a library for NVIDIA GPUs cannot be opened: {error}"))
-                    .with("file", path.display())
-                    .hint(INSTALL_CUDA)
-            })?;
-        }
+        self.gpu_libraries.iter().try_for_each(|path| preload(path))?;
         Ok(CUDA::is_available().unwrap_or(false))
     }
+}
+
+/// Opens a library for as long as the process lives; opened again, it stays as it is.
+fn preload(path: &Path) -> Result<()> {
+    preload_dylib(path).map_err(|error| {
+        Error::backend(format!("a library for NVIDIA GPUs cannot be opened: {}", innermost(&error)))
+            .with("file", path.display())
+            .hint(INSTALL_CUDA)
+    })
 }
 
 /// NVIDIA's libraries of an installation.
@@ -101,7 +105,7 @@ fn refusal(error: &LoadDynamicError) -> String {
             format!("is ONNX Runtime {version_str}, expects 1.{} or newer", ort::MINOR_VERSION)
         }
         LoadDynamicError::MissingApi { .. } => "is no library of ONNX Runtime: it lacks OrtGetApiBase".to_owned(),
-        LoadDynamicError::Dlopen { error, .. } => format!("the system cannot open it: {error}"),
+        LoadDynamicError::Dlopen { error, .. } => format!("the system cannot open it: {}", innermost(error)),
         LoadDynamicError::InvalidVersionString => "does not tell its version".to_owned(),
     }
 }
@@ -122,6 +126,32 @@ mod tests {
         assert!(refused(&whole[..whole.len() / 2]).starts_with("is truncated"));
         assert!(refused(b"no library").starts_with("is no shared library"));
         assert_eq!(given(Path::new("missing.so")).unwrap_err().context_value("key"), Some("library"));
+    }
+
+    #[test]
+    fn a_library_for_gpus_that_cannot_be_opened_is_named_with_the_command_that_mends_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("libcudart.so.13");
+        std::fs::write(&path, b"no library").unwrap();
+        let error = preload(&path).unwrap_err();
+        assert_eq!(error.context_value("file"), Some(path.to_string_lossy().as_ref()));
+        assert_eq!(error.next_step(), Some(INSTALL_CUDA));
+        assert!(error.message().ends_with("libcudart.so.13: file too short"), "{error}");
+    }
+
+    #[test]
+    fn only_an_installation_for_gpus_has_nvidias_libraries_the_engines_own_are_not_among_them() {
+        let found = |cuda| Found {
+            known: native::known(NAME).unwrap(),
+            place: native::Place::Project,
+            folder: PathBuf::from("f"),
+            version: String::new(),
+            cuda,
+        };
+        assert!(gpu_libraries(&found(false)).is_empty());
+        let libraries = gpu_libraries(&found(true));
+        assert_eq!(libraries[0], Path::new("f/lib/cuda/libcudart.so.13"));
+        assert!(libraries.iter().all(|path| !path.ends_with("libonnxruntime_providers_cuda.so")));
     }
 
     #[test]

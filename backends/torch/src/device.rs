@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use mimus_core::error::innermost;
 use mimus_core::native;
 use mimus_core::plugin::{BackendRequest, DeviceInfo, OptionSpec};
 use mimus_core::{Dtype, Error, HostData, HostTensor, Result, ValueType};
@@ -112,7 +113,9 @@ fn cuda_library() -> Result<Option<PathBuf>> {
 fn gpus() -> Result<i64> {
     let Some(library) = cuda_library()? else { return Ok(0) };
     ffi::open_cuda(&library).map_err(|error| {
-        Error::backend(format!("libtorch's CUDA library cannot be opened: {error}")).with("file", library.display())
+        Error::backend(format!("libtorch's CUDA library cannot be opened: {}", innermost(&error)))
+            .with("file", library.display())
+            .hint("run `mimus backend install torch --cuda`")
     })?;
     Ok(tch::Cuda::device_count())
 }

@@ -11,7 +11,7 @@ use super::import::Remote;
 use super::manifest::{self, Manifest, ManifestInfo};
 use super::types::ModuleRef;
 use super::{preload, probe};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, innermost};
 use crate::native::{Found, elf, permissions};
 use crate::plugin::ComponentInfo;
 
@@ -90,7 +90,7 @@ impl Library {
 
 fn load(path: &Path) -> Result<(ManifestInfo, ModuleRef)> {
     let cannot_open = |error: libloading::Error| {
-        let reason = preload::deepest(&error);
+        let reason = innermost(&error);
         preload::missing(&reason).unwrap_or_else(|| {
             Error::plugin(format!("cannot be opened: {reason}"))
                 .hint("a library that it needs may be missing: `ldd` lists them")

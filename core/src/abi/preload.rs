@@ -1,7 +1,7 @@
 //! Opens the native libraries of a plugin before it, by their absolute paths: so it needs no search path, and gets those that were checked.
 #![allow(unsafe_code, reason = "opening a library runs its code")]
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, innermost};
 use crate::native::{self, Found, KNOWN, Known};
 
 /// The native libraries in native folders that a plugin with these `needed` libraries opens, checked. One that lies in no native folder is
@@ -24,7 +24,7 @@ pub(super) fn open(natives: &[Found]) -> Result<()> {
     for (found, file) in natives.iter().flat_map(|found| found.known.own.iter().map(move |file| (found, file))) {
         // SAFETY: initialisers of the library run. It is whole, of the version that is pinned, and not writable by others.
         let library = unsafe { Library::open(Some(found.path(file)), RTLD_NOW | RTLD_GLOBAL) }.map_err(|error| {
-            Error::backend(format!("lib/{file} cannot be opened: {}", deepest(&error)))
+            Error::backend(format!("lib/{file} cannot be opened: {}", innermost(&error)))
                 .with("native library", found.folder.display())
                 .hint("a library that it needs may be missing: `ldd` lists them")
         })?;
@@ -45,9 +45,4 @@ pub(super) fn missing(reason: &str) -> Option<Error> {
         known.own.iter().any(|own| reason.starts_with(&format!("{own}: cannot open shared object file")))
     };
     KNOWN.iter().find(names).map(Known::missing)
-}
-
-/// `dlopen`'s own text is in the source of the error.
-pub(super) fn deepest(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), deepest)
 }
