@@ -153,7 +153,6 @@ fn race(plugins: &Registry, engines: &[Engine], model: &str, task: &str) -> Resu
         match state {
             // Hours, for what these sizes are.
             State::Ready { .. } if name == "reference" => {}
-            State::Ready { backend, .. } if !reaches(*backend, &device())? => {}
             State::Ready { backend, .. } => {
                 let ours = Ours::new(plugins, *backend, model, task).context("backend", name)?;
                 contestants.push((name.clone(), Box::new(ours)));
@@ -176,6 +175,18 @@ fn race(plugins: &Registry, engines: &[Engine], model: &str, task: &str) -> Resu
 fn report() -> Result<String> {
     let (engines, plugins) = (mimus_tests::backends()?, mimus_tests::plugins()?);
     let device = device();
+    let mut absent = Vec::new();
+    for Engine { name, state } in &engines {
+        match state {
+            State::Missing(error) => absent.push((name.clone(), error.to_string())),
+            State::Ready { backend, .. } if !reaches(*backend, &device)? => {
+                absent.push((name.clone(), format!("it has no device `{device}`")));
+            }
+            _ => {}
+        }
+    }
+    let engines: Vec<Engine> =
+        engines.into_iter().filter(|engine| absent.iter().all(|(name, _)| *name != engine.name)).collect();
     let mut text = format!("{SIZE}x{SIZE}, batch {BATCH}, device {device}, {THREADS} threads, median of {ROUNDS}\n\n");
     text += "| model | task | by | ms | ratio to PyTorch |\n| --- | --- | --- | --- | --- |\n";
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
@@ -193,14 +204,8 @@ fn report() -> Result<String> {
             text += &format!("| {model} | {task} | {name} | {time:.1} | {ratio} |\n");
         }
     }
-    for Engine { name, state } in &engines {
-        match state {
-            State::Missing(error) => text += &format!("\n{name} is not measured: {error}\n"),
-            State::Ready { backend, .. } if !reaches(*backend, &device)? => {
-                text += &format!("\n{name} is not measured: it has no device `{device}`\n");
-            }
-            _ => {}
-        }
+    for (name, reason) in absent {
+        text += &format!("\n{name} is not measured: {reason}\n");
     }
     Ok(text)
 }

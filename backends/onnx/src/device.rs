@@ -70,7 +70,8 @@ impl Device {
         let number = name.strip_prefix("cuda:").and_then(|number| number.parse().ok());
         let number = number.filter(|number| (0..MOST_GPUS).contains(number)).ok_or_else(missing)?;
         if !engine.has_cuda()? {
-            return Err(missing().hint(format!("this library of ONNX Runtime is for the CPU alone: {INSTALL_CUDA}")));
+            let hint = "or name one with CUDA in backend.onnx.library";
+            return Err(missing().hint(format!("this library is for the CPU alone: {INSTALL_CUDA}, {hint}")));
         }
         Self::new(&engine.environment, Place::Cuda(number), threads)
             .map_err(|error| missing().hint(format!("a GPU needs NVIDIA's driver; {}", error.message())))
